@@ -1,0 +1,1 @@
+"""From windows on disk to batches on devices."""

@@ -1,0 +1,1 @@
+"""Networks as `init` and `apply` on plain nested dicts of arrays."""

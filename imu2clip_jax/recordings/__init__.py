@@ -1,0 +1,1 @@
+"""One reader a source: files of a recording in, `Recording` out."""
