@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that `imu2clip --help` and readers need no jax.
 _PUBLIC = {
-  "load_clip": "pretrained",
+  "load_clip": "models.teacher",
   "load_imu_encoder": "pretrained",
   "open_recording": "recordings.opening",
 }

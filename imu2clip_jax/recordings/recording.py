@@ -6,6 +6,7 @@ this in and change nothing that was stored: no resampling, trimming or dropping.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -93,3 +94,20 @@ class Recording:
         f"{self.video.end_s:g} s"
       )
     return self.video.frames(times_s)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """One recording that a reader found, not yet opened.
+
+  Attributes:
+    recording_id: unique within the data set.
+    wearer_id: the unit of every split.
+    split: "train", "validation" or "test".
+    open: returns the Recording; picklable, for other processes.
+  """
+
+  recording_id: str
+  wearer_id: str
+  split: str
+  open: Callable[[], Recording]
