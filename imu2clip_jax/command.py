@@ -1,0 +1,60 @@
+"""What every verb shares: its parser's look and its one-line errors."""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+
+def parser(
+  verb: str, description: str, example: str
+) -> argparse.ArgumentParser:
+  """Return an argument parser with the verb's purpose and an example."""
+  return argparse.ArgumentParser(
+    prog=f"imu2clip {verb}",
+    description=description,
+    epilog=f"example:\n  {example}",
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+
+
+def run(
+  main: Callable[[Sequence[str] | None], int | None],
+  argv: Sequence[str] | None = None,
+) -> int:
+  """Run a verb; bad input becomes one line on stderr and exit code 1.
+
+  ValueError, OSError and FloatingPointError are what the package raises for
+  input that a user can mend; anything else is a defect and keeps its traceback.
+  """
+  try:
+    return main(argv) or 0
+  except (ValueError, OSError, FloatingPointError) as error:
+    if os.environ.get("IMU2CLIP_TRACEBACK"):
+      raise
+    message = " ".join(str(error).split()) or type(error).__name__
+    print(f"imu2clip: error: {message}", file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print(
+      "imu2clip: interrupted; the same command goes on from here",
+      file=sys.stderr,
+    )
+    return 130
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+  """Write a whole file or nothing: a temporary name, then a rename."""
+  path = pathlib.Path(path)
+  temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+  temporary.write_text(text)
+  os.replace(temporary, path)
+
+
+def print_json(document: dict) -> None:
+  """Print one JSON document on stdout."""
+  json.dump(document, sys.stdout, indent=2)
+  sys.stdout.write("\n")

@@ -1,0 +1,163 @@
+"""Every option of a run, its unit and its meaning.
+
+`configs/NAME.py` states only differences from `default()`. Library functions
+take explicit arguments, never the config; the entry points take it apart.
+"""
+
+import json
+
+import ml_collections
+
+VARIANTS = {
+  "imu_video": ("imu_video",),
+  "imu_text": ("imu_text",),
+  "imu_video_text": ("imu_video", "imu_text"),
+}
+
+
+def default() -> ml_collections.ConfigDict:
+  """Return the options of a run with the paper's settings where it has any."""
+  c = ml_collections.ConfigDict()
+  c.seed = 0
+  # Which pairs are contrasted: imu_video (a), imu_text (b), imu_video_text (c).
+  c.variant = "imu_video_text"
+
+  c.data = ml_collections.ConfigDict()
+  # The folder that `imu2clip build` wrote.
+  c.data.dir = ""
+  c.data.train_split = "train"
+  c.data.validation_split = "validation"
+  c.data.test_split = "test"
+  # Windows with these labels are left out of IMU training, to be met unseen.
+  c.data.held_out_labels = ()
+  # Which narration of a window a step sees: "nearest" the middle, or "any".
+  c.data.text_choice = "nearest"
+
+  c.teacher = ml_collections.ConfigDict()
+  # Folder, file or "hf:owner/name" of the frozen CLIP.
+  c.teacher.path = ""
+  # How a window's frames become one embedding: mid, mean:F or sum3.
+  c.teacher.frames = "mid"
+  # Pixels as CLIP was trained ("clip") or as the official code fed them
+  # ("none": no mean, no std).
+  c.teacher.normalize = "clip"
+
+  c.encoder = ml_collections.ConfigDict()
+  c.encoder.preset = "paper"
+  c.encoder.rate_hz = 200.0
+  c.encoder.window_s = 5.0
+  # States of the recurrence; a projection follows if the teacher's width
+  # differs.
+  c.encoder.hidden = 512
+  # Channels of the convolutions.
+  c.encoder.width = 32
+  c.encoder.activation = "gelu"
+
+  c.loss = ml_collections.ConfigDict()
+  # "softmax" is the paper's (InfoNCE in both directions), "sigmoid" SigLIP's.
+  c.loss.objective = "softmax"
+  # The learned logit scale starts here (temperature 0.1) and stays inside.
+  c.loss.initial_scale = 10.0
+  c.loss.min_scale = 1.0
+  c.loss.max_scale = 100.0
+  # SigLIP's learned bias starts here; softmax has none.
+  c.loss.initial_bias = -10.0
+  # Windows with the same narration are positives of each other.
+  c.loss.equal_texts_match = True
+  # Rows a block of the loss holds at once; 0 computes the whole B x B array.
+  c.loss.block = 0
+
+  c.optim = ml_collections.ConfigDict()
+  c.optim.learning_rate = 2e-4
+  # "constant" (the paper's) or "cosine" to zero.
+  c.optim.schedule = "constant"
+  c.optim.warmup_steps = 0
+  c.optim.weight_decay = 0.0
+  # Gradients longer than this are scaled down to it; 0 leaves them alone.
+  c.optim.clip_norm = 0.0
+
+  c.train = ml_collections.ConfigDict()
+  # Windows a step, over all devices and hosts.
+  c.train.batch_size = 256
+  c.train.steps = 10_000
+  c.train.log_every_steps = 20
+  c.train.save_every_steps = 500
+  c.train.keep_checkpoints = 2
+
+  c.recognition = ml_collections.ConfigDict()
+  # Zero-shot prompts: the label takes the place of {}; embeddings of several
+  # prompts are averaged.
+  c.recognition.prompts = ("{}",)
+  # L2 penalties of the linear probe; the best on validation is kept.
+  c.recognition.probe_l2 = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+  c.recognition.fine_tune_steps = 300
+  c.recognition.fine_tune_batch_size = 128
+  c.recognition.fine_tune_learning_rate = 5e-4
+  return c
+
+
+def check(c: ml_collections.ConfigDict) -> None:
+  """Raise ValueError for the first value that no run could use."""
+  choices = {
+    "variant": (c.variant, VARIANTS),
+    "data.text_choice": (c.data.text_choice, ("nearest", "any")),
+    "teacher.normalize": (c.teacher.normalize, ("clip", "none")),
+    "loss.objective": (c.loss.objective, ("softmax", "sigmoid")),
+    "optim.schedule": (c.optim.schedule, ("constant", "cosine")),
+  }
+  for name, (value, allowed) in choices.items():
+    if value not in allowed:
+      raise ValueError(
+        f"config.{name} is {value!r}, expected one of {', '.join(allowed)}"
+      )
+  positive = {
+    "encoder.rate_hz": c.encoder.rate_hz,
+    "encoder.window_s": c.encoder.window_s,
+    "encoder.hidden": c.encoder.hidden,
+    "encoder.width": c.encoder.width,
+    "optim.learning_rate": c.optim.learning_rate,
+    "train.batch_size": c.train.batch_size,
+    "train.steps": c.train.steps,
+    "train.log_every_steps": c.train.log_every_steps,
+    "train.save_every_steps": c.train.save_every_steps,
+    "train.keep_checkpoints": c.train.keep_checkpoints,
+  }
+  for name, value in positive.items():
+    if not value > 0:
+      raise ValueError(f"config.{name} is {value}, expected more than 0")
+  low, start, high = c.loss.min_scale, c.loss.initial_scale, c.loss.max_scale
+  if not 0 < low <= start <= high:
+    raise ValueError(
+      "config.loss needs 0 < min_scale <= initial_scale <= max_scale, "
+      f"got {low}, {start}, {high}"
+    )
+
+
+def to_json(c: ml_collections.ConfigDict) -> str:
+  """Return the resolved options as indented JSON (tuples become lists)."""
+  return json.dumps(c.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+  """Rebuild the options that `to_json` wrote.
+
+  Raises:
+    ValueError: an option is unknown or has another type than the default's.
+  """
+  c = default()
+  _update(c, json.loads(text), "config")
+  return c
+
+
+def _update(c, values, where):
+  for key, value in values.items():
+    if key not in c:
+      raise ValueError(f"{where}.{key}: no such option")
+    if isinstance(c[key], ml_collections.ConfigDict):
+      _update(c[key], value, f"{where}.{key}")
+      continue
+    value = tuple(value) if isinstance(c[key], tuple) else value
+    try:
+      c[key] = value
+    except TypeError as error:
+      raise ValueError(f"{where}.{key} is {value!r}: {error}") from error
