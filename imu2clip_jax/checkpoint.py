@@ -1,0 +1,213 @@
+"""Save and restore a run; the only file that imports orbax.
+
+    WORKDIR/checkpoints/STEP/          what orbax writes, whole or not at all
+    WORKDIR/checksums/STEP.json        sha256 of each of its files
+
+A checkpoint counts once its checksums are there: orbax alone loads a flipped
+byte silently. Damaged or unfinished ones are moved to WORKDIR/damaged, and the
+next older one serves.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
+
+from imu2clip_jax import command
+
+
+class Checkpoints:
+  """The checkpoints of one run, written in the background."""
+
+  def __init__(self, workdir: str | os.PathLike, keep: int):
+    """Open a run's checkpoints, moving damaged ones aside.
+
+    Args:
+      workdir: the run's folder.
+      keep: how many of the newest to keep.
+    """
+    self._workdir = pathlib.Path(workdir).absolute()
+    self._folder = self._workdir / "checkpoints"
+    self._folder.mkdir(parents=True, exist_ok=True)
+    (self._workdir / "checksums").mkdir(exist_ok=True)
+    if jax.process_index() == 0:
+      self._set_damaged_aside()
+    _wait_for_all("checkpoints verified")
+    self._checkpointer = ocp.training.Checkpointer(
+      self._folder,
+      save_decision_policy=ocp.training.save_decision_policies.AnySavePolicy(
+        []
+      ),
+      preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+      cleanup_tmp_directories=True,
+    )
+    self._unsealed: int | None = None
+
+  def latest_step(self) -> int | None:
+    """Return the step of the newest whole checkpoint, or None."""
+    latest = self._checkpointer.latest
+    return None if latest is None else latest.step
+
+  def restore(self, state: dict) -> tuple[dict, dict]:
+    """Load the newest whole checkpoint.
+
+    Args:
+      state: a state of the same structure, shapes, dtypes and shardings.
+
+    Returns:
+      (state, what was given as `data_state` to `save`).
+
+    Raises:
+      ValueError: the checkpoint holds another structure.
+    """
+    step = self.latest_step()
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+      state,
+    )
+    # orbax raises many types for a tree that does not fit.
+    try:
+      loaded = self._checkpointer.load_checkpointables(
+        step, {"state": abstract, "data": None}
+      )
+    except Exception as error:
+      raise ValueError(
+        f"checkpoint {step} in {self._folder} does not fit this config; use "
+        "another --workdir"
+      ) from error
+    return loaded["state"], loaded["data"]
+
+  def save(self, step: int, state: dict, data_state: dict) -> None:
+    """Start saving; device arrays are copied before this returns."""
+    self.wait()
+    self._checkpointer.save_checkpointables_async(
+      step, {"state": state, "data": data_state}, force=True
+    )
+    self._unsealed = step
+
+  def seal_if_finished(self) -> None:
+    """Write the checksums of a save that has ended meanwhile."""
+    busy = self._checkpointer.is_saving_in_progress()
+    if self._unsealed is not None and not busy:
+      self.wait()
+
+  def wait(self) -> None:
+    """Wait for the save under way, then write its checksums."""
+    if self._unsealed is None:
+      return
+    self._checkpointer.wait()
+    step, self._unsealed = self._unsealed, None
+    if jax.process_index() == 0:
+      command.write_text(
+        self._seal(step), json.dumps(_checksums(self._folder / str(step)))
+      )
+      self._drop_stale_seals()
+    _wait_for_all(f"checkpoint {step} sealed")
+
+  def close(self) -> None:
+    self.wait()
+    self._checkpointer.close()
+
+  def _seal(self, step):
+    return self._workdir / "checksums" / f"{step}.json"
+
+  def _drop_stale_seals(self):
+    steps = {c.step for c in self._checkpointer.checkpoints}
+    for path in (self._workdir / "checksums").glob("*.json"):
+      if int(path.stem) not in steps:
+        path.unlink()
+
+  def _set_damaged_aside(self):
+    for step in _steps(self._folder)[::-1]:
+      reason = damage(self._workdir, step)
+      if reason is None:
+        return
+      logging.warning("checkpoint %d is set aside: %s", step, reason)
+      aside = self._workdir / "damaged" / str(step)
+      aside.parent.mkdir(exist_ok=True)
+      if aside.exists():
+        shutil.rmtree(aside)
+      os.replace(self._folder / str(step), aside)
+
+
+def damage(workdir: str | os.PathLike, step: int) -> str | None:
+  """Return what is wrong with a checkpoint's bytes, or None."""
+  workdir = pathlib.Path(workdir)
+  seal = workdir / "checksums" / f"{step}.json"
+  if not seal.is_file():
+    return "its save did not finish"
+  want, got = (
+    json.loads(seal.read_text()),
+    _checksums(workdir / "checkpoints" / str(step)),
+  )
+  for name in sorted(want.keys() | got.keys()):
+    if want.get(name) != got.get(name):
+      return f"file {name} is not what was saved"
+  return None
+
+
+def load_params(workdir: str | os.PathLike, abstract_params: Any) -> dict:
+  """Load only the parameters of a run's newest whole checkpoint to the host.
+
+  Args:
+    workdir: the run's folder.
+    abstract_params: tree of `jax.ShapeDtypeStruct`.
+
+  Returns:
+    The same tree of NumPy arrays.
+
+  Raises:
+    FileNotFoundError: the run has no whole checkpoint.
+    ValueError: its parameters have another structure or other shapes.
+  """
+  workdir = pathlib.Path(workdir).absolute()
+  whole = [s for s in _steps(workdir / "checkpoints") if not damage(workdir, s)]
+  if not whole:
+    raise FileNotFoundError(
+      f"{workdir} has no whole checkpoint; run `imu2clip train` on it"
+    )
+  folder = workdir / "checkpoints" / str(whole[-1])
+  want = {
+    "params": jax.tree.map(
+      lambda x: np.empty(x.shape, x.dtype), abstract_params
+    )
+  }
+  context = ocp.Context()
+  context.pytree.loading.partial_load = True
+  # orbax raises many types for a tree that does not fit.
+  try:
+    with context:
+      loaded = ocp.load(folder, want, checkpointable_name="state")
+  except Exception as error:
+    raise ValueError(
+      f"{folder} does not hold the parameters that {workdir}/config.json "
+      "describes"
+    ) from error
+  return jax.tree.map(np.asarray, loaded["params"])
+
+
+def _steps(folder):
+  if not folder.is_dir():
+    return []
+  return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+
+
+def _checksums(folder):
+  return {
+    str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+  }
+
+
+def _wait_for_all(what):
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(what)
