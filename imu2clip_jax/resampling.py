@@ -1,0 +1,151 @@
+"""Stamped samples to one uniform rate, with an anti-aliasing filter.
+
+Rates are never whole numbers (a "200 Hz" camera gives 197.5-199.3) and stamps
+jitter, repeat and jump, so times come from the stamps alone. Gaps are bridged
+by a straight line and reported; nothing is ever filled with zeros.
+"""
+
+import math
+
+import numpy as np
+from scipy import interpolate, signal
+
+# A stamp further than this from the median one belongs to no recording.
+_FARTHEST_S = 12 * 3600.0
+# Stamps closer than this share of the typical step are one sample, twice.
+_SAME_SHARE = 0.25
+# Steps longer than both are gaps: 3 typical steps, 50 ms.
+_GAP_STEPS, _GAP_S = 3.0, 0.05
+# Output samples interpolated at once, and input samples kept around them: a
+# cubic spline forgets a knot by 0.27 a step, so 24 steps are float64's end.
+_BLOCK, _MARGIN = 1 << 16, 24
+
+
+def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
+  """Sort samples by time and leave out those that cannot be placed.
+
+  NaN or infinite stamps and values are dropped, as are stamps more than 12 h
+  from the median stamp. Samples closer together than a quarter of the typical
+  step are averaged (duplicates, batches with one stamp).
+
+  Args:
+    t_s: [N] seconds, any order.
+    values: [N, C].
+
+  Returns:
+    (t_s [M] strictly increasing, values [M, C]), float64.
+
+  >>> clean([0.2, 0.0, 0.1, 0.1, np.nan], [[3.0], [1], [1], [3], [9]])[1].T
+  array([[1., 2., 3.]])
+  """
+  t_s = np.asarray(t_s, np.float64)
+  values = np.asarray(values, np.float64)
+  keep = np.isfinite(t_s) & np.isfinite(values).all(axis=1)
+  if keep.any():
+    keep &= np.abs(t_s - np.median(t_s[keep])) < _FARTHEST_S
+  if not keep.all():
+    t_s, values = t_s[keep], values[keep]
+  if (np.diff(t_s) < 0).any():
+    order = np.argsort(t_s, kind="stable")
+    t_s, values = t_s[order], values[order]
+  starts = np.diff(t_s, prepend=-np.inf) > _SAME_SHARE * typical_step(t_s)
+  if starts.all():
+    return t_s, values
+  first = np.flatnonzero(starts)
+  count = np.diff(first, append=len(t_s))
+  return (
+    np.add.reduceat(t_s, first) / count,
+    np.add.reduceat(values, first, axis=0) / count[:, None],
+  )
+
+
+def typical_step(t_s) -> float:
+  """Return the median positive step of sorted stamps, 0 if there is none.
+
+  >>> typical_step(np.array([0.0, 0.25, 0.25, 0.5, 9.0]))
+  0.25
+  """
+  steps = np.diff(t_s)
+  steps = steps[steps > 0]
+  return float(np.median(steps)) if steps.size else 0.0
+
+
+def resample(t_s, values, rate_hz: float, first: int, num_samples: int):
+  """Put clean samples on the grid times (first + k) / rate_hz.
+
+  A cubic spline through the samples is read at the grid's rate, or, where the
+  source is more than 5 % faster, at the whole multiple of it that reaches the
+  source's rate and then low-pass filtered: a Kaiser filter without delay, flat
+  to 0.1 % up to 0.8 of the new Nyquist frequency and 60 dB down above it.
+
+  Args:
+    t_s: [N] strictly increasing seconds, N >= 1 (see `clean`).
+    values: [N, C].
+    rate_hz: rate of the grid; any positive number.
+    first: index of the first grid sample; it lies at first / rate_hz.
+    num_samples: number of grid samples.
+
+  Returns:
+    (values [num_samples, C] float32, real [num_samples] bool). A grid sample is
+    real if it lies between two samples that no gap parts (a gap is longer than
+    50 ms and than 3 typical steps), or within a typical step of either end.
+    Values that are not real lie on a straight line across the gap, or repeat
+    the first or last sample.
+  """
+  step = typical_step(t_s)
+  factor = max(1, math.ceil(1 / (step * rate_hz) - 0.05)) if step else 1
+  reach = 0
+  if factor > 1:
+    taps, beta = signal.kaiserord(60, 0.2 / factor)
+    reach = math.ceil(taps / 2 / factor) * factor
+    kernel = signal.firwin(2 * reach + 1, 0.9 / factor, window=("kaiser", beta))
+    kernel = kernel.astype(np.float32)
+  fine = _interpolate(
+    t_s,
+    values,
+    factor * first - reach,
+    (num_samples - 1) * factor + 1 + 2 * reach,
+    factor * rate_hz,
+  )
+  if factor > 1:
+    fine = signal.upfirdn(kernel, fine, down=factor, axis=0)
+    skip = 2 * reach // factor
+    fine = fine[skip : skip + num_samples]
+  grid_s = (first + np.arange(num_samples)) / rate_hz
+  return fine, _real(t_s, grid_s, step)
+
+
+def _interpolate(t_s, values, first, count, rate_hz):
+  """Cubic spline at (first + k) / rate_hz, straight lines across gaps."""
+  out = np.empty((count, values.shape[1]), np.float32)
+  gap_s = _longest_step(typical_step(t_s))
+  for begin in range(0, count, _BLOCK):
+    index = np.arange(begin, min(begin + _BLOCK, count))
+    at = np.clip((first + index) / rate_hz, t_s[0], t_s[-1])
+    lo = max(np.searchsorted(t_s, at[0]) - _MARGIN, 0)
+    hi = np.searchsorted(t_s, at[-1]) + _MARGIN
+    t, v = t_s[lo:hi], values[lo:hi]
+    if len(t) == 1:
+      out[index] = v
+      continue
+    block = interpolate.CubicSpline(t, v)(at)
+    for left in np.flatnonzero(np.diff(t) > gap_s):
+      span = slice(*np.searchsorted(at, t[left : left + 2]))
+      share = (at[span] - t[left]) / (t[left + 1] - t[left])
+      block[span] = v[left] + share[:, None] * (v[left + 1] - v[left])
+    out[index] = block
+  return out
+
+
+def _longest_step(step_s):
+  return max(_GAP_S, _GAP_STEPS * step_s)
+
+
+def _real(t_s, grid_s, step_s):
+  tolerance = 1e-9 + 1e-6 * step_s  # grid times are rounded, stamps are too
+  right = np.searchsorted(t_s, grid_s)
+  left = np.clip(right - 1, 0, len(t_s) - 1)
+  right = np.clip(right, 0, len(t_s) - 1)
+  near = np.minimum(np.abs(grid_s - t_s[left]), np.abs(t_s[right] - grid_s))
+  between = (right > left) & (t_s[right] - t_s[left] <= _longest_step(step_s))
+  return between | (near <= step_s + tolerance)
