@@ -126,7 +126,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path):
   )
   with _stop_on_sigterm() as stop, bar, contextlib.closing(log):
     previous = None
-    for index, batch in zip(range(first, config.train.steps), batches):
+    for index, batch in zip(
+      range(first, config.train.steps), batches, strict=True
+    ):
       state, metrics = step(state, sharding.global_batch(mesh, batch))
       # Metrics of the step before: fetching this one's would wait for it.
       if previous is not None:
