@@ -1,0 +1,186 @@
+"""Frames of a video file by time: seek to a key frame, then decode onward.
+
+PyAV (FFmpeg) does the decoding. Times are the frames' own stamps, so variable
+frame rates and streams that start late are right; a frame's rotation (phones,
+cameras hung upside down) is applied, which FFmpeg leaves to the caller.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import av
+import numpy as np
+
+# Without a full index of key frames, decoding this far beats seeking.
+_DECODE_AHEAD_S = 5.0
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+  """Turn FFmpeg's errors into ValueError (or OSError) that name the file."""
+  try:
+    yield
+  except av.error.FFmpegError as error:
+    if isinstance(error, OSError):
+      raise
+    raise ValueError(f"{path}: cannot be read as video: {error}") from error
+
+
+class VideoFile:
+  """The frames of one video file on a recording's clock.
+
+  Attributes:
+    path: the file.
+    start_s: time of the first frame.
+    end_s: time at which the last frame ends.
+    rate_hz: mean frame rate as the file states it, 0 if it does not.
+  """
+
+  def __init__(
+    self, path: str | os.PathLike, container_zero_s: float | None = None
+  ):
+    """Open a video.
+
+    Args:
+      path: any container and codec that FFmpeg reads.
+      container_zero_s: the container's time at which the recording's clock is
+        zero; None puts the zero at the first frame.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: it holds no video that can be decoded.
+    """
+    self.path = os.fspath(path)
+    with reading(self.path):
+      self._container = av.open(self.path)
+      self._stream = self._container.streams.best("video")
+      if self._stream is None:
+        raise ValueError(f"{self.path}: holds no video stream")
+      for stream in self._container.streams:
+        if stream is not self._stream:
+          stream.discard = av.stream.Discard.all  # its bytes are not read
+      self._zero_s = 0.0
+      last_end_s = self._last_end_s()
+      self._seek(None)
+      first = self._after
+    if first is None:
+      raise ValueError(f"{self.path}: no frame can be decoded")
+    self._zero_s = first.time if container_zero_s is None else container_zero_s
+    self.start_s = first.time - self._zero_s
+    self.end_s = max(last_end_s, first.time) - self._zero_s
+    self.rate_hz = float(self._stream.average_rate or 0)
+    self._shape = _upright(first).shape
+
+  def frames(self, times_s) -> np.ndarray:
+    """Return the nearest frames, in any order of times, repeats allowed.
+
+    Args:
+      times_s: [N] seconds on the recording's clock; a time outside the video
+        gets its first or last frame.
+
+    Returns:
+      [N, H, W, 3] uint8, upright RGB.
+
+    Raises:
+      ValueError: a frame cannot be decoded.
+    """
+    times_s = np.asarray(times_s, np.float64)
+    out = np.empty((len(times_s), *self._shape), np.uint8)
+    shown = None
+    with reading(self.path):
+      for i in np.argsort(times_s, kind="stable"):
+        frame = self._nearest(times_s[i])
+        if frame is not shown:
+          shown, image = frame, _upright(frame)
+        if image.shape != self._shape:
+          raise ValueError(
+            f"{self.path}: frames change size from {self._shape[:2]} to "
+            f"{image.shape[:2]} at {times_s[i]:g} s"
+          )
+        out[i] = image
+    return out
+
+  def close(self) -> None:
+    """Close the file; a closed video cannot be read again."""
+    self._container.close()
+
+  def _time_s(self, frame) -> float:
+    return frame.time - self._zero_s
+
+  def _nearest(self, time_s):
+    if self._seek_is_shorter(time_s):
+      self._seek(time_s)
+    while self._after is not None and self._time_s(self._after) < time_s:
+      self._before, self._after = self._after, self._decode()
+    found = [f for f in (self._before, self._after) if f is not None]
+    if not found:
+      raise ValueError(f"{self.path}: no frame near {time_s:g} s")
+    return min(found, key=lambda frame: abs(self._time_s(frame) - time_s))
+
+  def _seek_is_shorter(self, time_s):
+    """Is a key frame before `time_s` ahead of the decoder, or behind it?"""
+    before, after = self._before, self._after
+    if before is not None and time_s < self._time_s(before):
+      return True
+    if after is None:
+      return False
+    now_s = self._time_s(after)
+    if before is None and time_s < now_s:
+      return time_s > self.start_s
+    index = self._stream.index_entries
+    stamp = int((time_s + self._zero_s) / self._stream.time_base)
+    key = index.search_timestamp(stamp, backward=True)
+    key_s = index[key].timestamp * self._stream.time_base if key >= 0 else 0
+    return key_s - self._zero_s > now_s or time_s - now_s > _DECODE_AHEAD_S
+
+  def _seek(self, time_s):
+    """Start decoding at a key frame at or before `time_s`; None = the start.
+
+    Key frames are found by decoding stamps, which run ahead of the shown ones
+    where frames are reordered: step back until the first frame is not late.
+    """
+    base, back_s = self._stream.time_base, 0.0
+    begin = self._stream.start_time or 0
+    while True:
+      stamp = begin
+      if time_s is not None:
+        stamp = max(begin, int((time_s - back_s + self._zero_s) / base))
+      self._container.seek(stamp, stream=self._stream)
+      self._decoder = self._container.decode(self._stream)
+      self._before, self._after = None, self._decode()
+      if stamp == begin:
+        return
+      if self._after is not None and self._time_s(self._after) <= time_s:
+        return
+      back_s = 2 * back_s + 1
+
+  def _decode(self):
+    for frame in self._decoder:
+      if frame.time is not None:
+        return frame
+    return None
+
+  def _last_end_s(self) -> float:
+    """Return when the last frame ends, from packets, without decoding."""
+    base = self._stream.time_base
+    length = self._stream.duration
+    if length is None:
+      length = int((self._container.duration or 0) / av.time_base / base)
+    begin = self._stream.start_time or 0
+    end = 0
+    for stamp in (begin + length, begin):
+      self._container.seek(stamp, stream=self._stream)
+      for packet in self._container.demux(self._stream):
+        if packet.pts is not None and not packet.is_discard:
+          end = max(end, packet.pts + (packet.duration or 0))
+      if end:
+        break
+    return float(end * base)
+
+
+def _upright(frame) -> np.ndarray:
+  image = frame.to_ndarray(format="rgb24")
+  # The angle is counter-clockwise, as numpy's; only right angles can be shown.
+  turns = round(frame.rotation / 90) % 4
+  return np.rot90(image, turns) if turns else image
