@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from imu2clip_jax import imu as imu_lib
+
 
 @dataclasses.dataclass(frozen=True)
 class Imu:
@@ -94,6 +96,91 @@ class Recording:
         f"{self.video.end_s:g} s"
       )
     return self.video.frames(times_s)
+
+  def window(
+    self,
+    t_s: float,
+    window_s: float,
+    *,
+    rate_hz: float = 200.0,
+    num_frames: int = 1,
+  ) -> dict:
+    """Return everything that was recorded around a time.
+
+    Args:
+      t_s: the middle of the window, seconds on the recording's clock.
+      window_s: its length.
+      rate_hz: the rate to which both sensors are resampled.
+      num_frames: frames at the middles of as many equal parts of the window;
+        those outside the video are left out.
+
+    Returns:
+      start_s, end_s; imu [T, 6] float32 m/s², rad/s in the axes of `imu.frame`;
+      sensor_mask [2] bool; coverage, the share of real samples in 0..1;
+      frames uint8 [F, H, W, 3]; frame_times_s [F]; texts, a list of str, the
+      nearest to the middle first.
+
+    Raises:
+      ValueError: no usable IMU sample within 1 s of the window.
+    """
+    near = [
+      np.abs(times - t_s) < window_s / 2 + 1.0
+      for times in (self.imu.accel_t_s, self.imu.gyro_t_s)
+    ]
+    if not (near[0].any() or near[1].any()):
+      raise ValueError(
+        f"recording {self.recording_id!r} has no IMU sample near {t_s:g} s"
+      )
+    grid = imu_lib.to_grid(
+      self.imu.accel_t_s[near[0]],
+      self.imu.accel[near[0]],
+      self.imu.gyro_t_s[near[1]],
+      self.imu.gyro[near[1]],
+      rate_hz,
+    )
+    starts, imu, share = imu_lib.cut(grid, [t_s - window_s / 2], window_s)
+    start_s, end_s = float(starts[0]), float(starts[0]) + window_s
+    mask = share[0] > 0
+    times = np.zeros(0)
+    frames = np.zeros((0, 0, 0, 3), np.uint8)
+    if self.video is not None:
+      times = frame_times(start_s, window_s, num_frames)
+      times = times[(times >= self.video.start_s) & (times <= self.video.end_s)]
+      frames = self.frames(times) if times.size else frames
+    intervals = np.array([t[:2] for t in self.texts]).reshape(-1, 2)
+    return {
+      "start_s": start_s,
+      "end_s": end_s,
+      "imu": np.where(np.repeat(mask, 3), imu[0], 0),
+      "sensor_mask": mask,
+      "coverage": float(share[0][mask].min()) if mask.any() else 0.0,
+      "frames": frames,
+      "frame_times_s": times,
+      "texts": [
+        self.texts[i][2] for i in overlapping(intervals, start_s, end_s)
+      ],
+    }
+
+
+def frame_times(start_s: float, window_s: float, num_frames: int) -> np.ndarray:
+  """Return the middles of `num_frames` equal parts of a window, seconds."""
+  return start_s + window_s * (np.arange(num_frames) + 0.5) / num_frames
+
+
+def overlapping(intervals, start_s: float, end_s: float) -> np.ndarray:
+  """Return the rows of `intervals` that overlap a window, nearest middle first.
+
+  Args:
+    intervals: [K, 2] start and end seconds; a point in time has both equal.
+    start_s: start of the window.
+    end_s: end of the window; a point there belongs to the next window.
+  """
+  begins, ends = intervals[:, 0], intervals[:, 1]
+  point = begins == ends
+  inside = (begins < end_s) & np.where(point, ends >= start_s, ends > start_s)
+  rows = np.flatnonzero(inside)
+  middle = intervals[rows].mean(axis=1) - (start_s + end_s) / 2
+  return rows[np.argsort(np.abs(middle), kind="stable")]
 
 
 @dataclasses.dataclass(frozen=True)

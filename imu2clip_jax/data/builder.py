@@ -1,0 +1,383 @@
+"""The generic data set builder: readers' entries → windows → ArrayRecord.
+
+Written through the Python API of tensorflow-datasets, which needs no
+TensorFlow. A built data set is a folder DATA_DIR/NAME/VERSION with the shards,
+TFDS's own descriptions, `metadata.json` (options of the build, label names) and
+`drop_report.json` (what was left out, and why).
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import io
+import json
+import multiprocessing
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+
+import imu2clip_jax
+from imu2clip_jax import schema
+from imu2clip_jax.data import windows
+from imu2clip_jax.recordings import recording as recording_lib
+
+SPLITS = ("train", "validation", "test")
+
+
+def features(
+  num_samples: int, *, decode_frames: bool
+) -> tfds.features.FeaturesDict:
+  """Return `schema.FIELDS` as TFDS features.
+
+  Args:
+    num_samples: T of every window.
+    decode_frames: describe frames as images; else as their encoded bytes, which
+      have the same form on disk.
+  """
+  f = tfds.features
+  frame = f.Image(shape=(None, None, 3)) if decode_frames else f.Text()
+  described = {"frames": f.Sequence(frame)}
+  for name, (dtype, shape, doc) in schema.FIELDS.items():
+    if name == "frames":
+      continue
+    if dtype is str:
+      described[name] = f.Sequence(f.Text()) if shape else f.Text(doc=doc)
+      continue
+    if name == "imu":
+      shape = (num_samples, 6)
+    # Encoded as bytes: six times faster, and float64 stays float64.
+    described[name] = f.Tensor(
+      shape=shape, dtype=dtype, encoding="bytes", doc=doc
+    )
+  return f.FeaturesDict(described)
+
+
+def build(
+  name: str,
+  entries: Iterable[recording_lib.Entry],
+  data_dir,
+  options: windows.Options,
+  *,
+  version: str = "1.0.0",
+  about: dict | None = None,
+  workers: int = 0,
+) -> dict:
+  """Cut recordings into windows and write them as a TFDS data set.
+
+  A recording that cannot be read is named in the drop report and the rest goes
+  on. Nothing appears under its final name before it is whole.
+
+  Args:
+    name: name of the data set, a Python identifier in lower case.
+    entries: the recordings; every wearer in one split only.
+    data_dir: folder that holds data sets.
+    options: how to cut.
+    version: of the data set, "major.minor.patch".
+    about: further JSON-able facts for `metadata.json` (source, licence, ...).
+    workers: processes that open and cut recordings; 0 works in this one, which
+      readers that run on jax need.
+
+  Returns:
+    {"path", "splits": {split: windows}, "windows": {split: {reason: count}},
+    "failed": {recording: error}, "warnings": {recording: [text]}}; an equal
+    data set that is already built is reported as it stands.
+
+  Raises:
+    ValueError: a wearer in two splits, a recording twice, an unknown split, a
+      split that ends up empty, or a data set of other options in the way.
+  """
+  entries = list(entries)
+  _check(entries)
+  metadata = {
+    "name": name,
+    "version": version,
+    "imu2clip_jax": imu2clip_jax.__version__,
+    **dataclasses.asdict(options),
+    "num_samples": options.num_samples,
+    "label_names": [],
+    "about": about or {},
+  }
+  path = pathlib.Path(data_dir) / name / version
+  if path.exists():
+    return _already_built(path, metadata)
+  cutter = _Cutter(entries, options, workers)
+  with _quiet_tfds(), tempfile.TemporaryDirectory() as downloads:
+    builder = _builder_class(cutter, metadata)(data_dir=str(data_dir))
+    builder.download_and_prepare(
+      download_dir=downloads, file_format="array_record"
+    )
+  return _summary(path)
+
+
+def _check(entries):
+  if not entries:
+    raise ValueError("no recording was found")
+  seen, split_of = set(), {}
+  for entry in entries:
+    if entry.split not in SPLITS:
+      raise ValueError(
+        f"recording {entry.recording_id!r}: unknown split {entry.split!r}, "
+        f"expected one of {', '.join(SPLITS)}"
+      )
+    if entry.recording_id in seen:
+      raise ValueError(f"recording {entry.recording_id!r} is listed twice")
+    seen.add(entry.recording_id)
+    if not entry.wearer_id:
+      raise ValueError(
+        f"recording {entry.recording_id!r} names no wearer, the unit of splits"
+      )
+    other = split_of.setdefault(entry.wearer_id, entry.split)
+    if other != entry.split:
+      raise ValueError(
+        f"wearer {entry.wearer_id!r} is in split {other!r} and in split "
+        f"{entry.split!r}: splits must not share a wearer"
+      )
+
+
+def _already_built(path, metadata):
+  built = json.loads((path / "metadata.json").read_text())
+  for key, value in metadata.items():
+    if key not in ("label_names", "imu2clip_jax") and built.get(key) != value:
+      raise ValueError(
+        f"{path} is already built with {key} = {built.get(key)!r}, not "
+        f"{value!r}: remove that folder or choose another data folder"
+      )
+  return _summary(path)
+
+
+def _summary(path):
+  report = json.loads((path / "drop_report.json").read_text())
+  splits = {s: w["kept"] for s, w in report["windows"].items()}
+  return {"path": str(path), "splits": splits, **report}
+
+
+class _Cutter:
+  """Cuts the recordings of a split, here or in other processes."""
+
+  def __init__(self, entries, options, workers):
+    self.splits = [s for s in SPLITS if any(e.split == s for e in entries)]
+    self.options = options
+    self.labels = set()
+    self.report = {"windows": {}, "failed": {}, "warnings": {}}
+    self._entries = entries
+    self._workers = workers
+
+  def records(self, split: str) -> Iterator[dict]:
+    """Yield the windows of a split; fill in the report."""
+    entries = [e for e in self._entries if e.split == split]
+    counts = collections.Counter(kept=0)
+    self.report["windows"][split] = counts
+    bar = tqdm.tqdm(
+      total=len(entries),
+      desc=f"build {split}",
+      unit=" recording",
+      dynamic_ncols=True,
+      mininterval=0.3,
+    )
+    with bar, contextlib.closing(self._cut(entries)) as cuts:
+      for entry, cut, error in cuts:
+        bar.update()
+        if error:
+          self.report["failed"][entry.recording_id] = error
+          continue
+        if cut.warnings:
+          self.report["warnings"][entry.recording_id] = cut.warnings
+        counts.update(cut.dropped)
+        counts["kept"] += len(cut.records)
+        self.labels.update(r["label"] for r in cut.records)
+        yield from cut.records
+    if not counts["kept"]:
+      raise ValueError(self._why_empty(split, entries, counts))
+
+  def _cut(self, entries):
+    """Yield (entry, Cut or None, error or None) in the order of `entries`."""
+    if not self._workers:
+      for entry in entries:
+        yield entry, *_open_and_cut(entry, self.options)
+      return
+    # Spawned: a fork of a process that runs threads may lock up.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+      self._workers, mp_context=context
+    ) as pool:
+      # A few recordings at a time lie in memory, however many there are.
+      waiting = collections.deque()
+      for entry in [*entries, *[None] * (self._workers + 1)]:
+        if entry is not None:
+          future = pool.submit(_open_and_cut, entry, self.options)
+          waiting.append((entry, future))
+        if waiting and (entry is None or len(waiting) > self._workers + 1):
+          done, future = waiting.popleft()
+          yield done, *future.result()
+
+  def _why_empty(self, split, entries, counts):
+    reasons = [f"{n} windows: {r}" for r, n in counts.items() if r != "kept"]
+    failed = [e.recording_id for e in entries]
+    failed = [r for r in failed if r in self.report["failed"]]
+    if failed:
+      reasons.append(
+        f"{len(failed)} recordings failed, the first {failed[0]!r}: "
+        f"{self.report['failed'][failed[0]]}"
+      )
+    return (
+      f"split {split!r} is empty: {len(entries)} recordings gave no window "
+      f"({'; '.join(reasons)})"
+    )
+
+
+def _open_and_cut(entry, options):
+  """Return (Cut, None), or (None, what went wrong)."""
+  try:
+    return windows.cut_recording(entry.open(), options), None
+  except Exception as error:  # one broken recording must not end the build
+    return None, f"{type(error).__name__}: {error}"
+
+
+def _builder_class(cutter, metadata):
+  """Return a TFDS builder class of one data set."""
+
+  class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    name = metadata["name"]
+    VERSION = tfds.core.Version(metadata["version"])
+
+    def _info(self):
+      return tfds.core.DatasetInfo(
+        builder=self,
+        description="Windows of IMU, frames and narrations (imu2clip_jax).",
+        features=features(metadata["num_samples"], decode_frames=True),
+        metadata=tfds.core.MetadataDict(metadata),
+        disable_shuffling=False,
+      )
+
+    def _split_generators(self, dl_manager):
+      return {s: self._generate_examples(s) for s in cutter.splits}
+
+    def _generate_examples(self, split):
+      for record in cutter.records(split):
+        frames = [io.BytesIO(frame) for frame in record["frames"]]
+        yield record["window_id"], record | {"frames": frames}
+      # Into the unfinished folder, which gets its name when all is written.
+      self.info.metadata["label_names"] = sorted(cutter.labels - {""})
+      report = pathlib.Path(self.data_dir) / "drop_report.json"
+      report.write_text(json.dumps(cutter.report, indent=2) + "\n")
+
+  return Builder
+
+
+@contextlib.contextmanager
+def _quiet_tfds():
+  """Keep TFDS from printing on stdout, which belongs to `--json`."""
+  tfds.disable_progress_bar()
+  with contextlib.redirect_stdout(io.StringIO()):
+    yield
+
+
+class Windows:
+  """A split of a built data set, by row: `len(windows)`, `windows[i]`.
+
+  Attributes:
+    meta: what `metadata.json` holds.
+    path: the folder of the data set.
+    split: name of the split.
+  """
+
+  def __init__(self, path: pathlib.Path, split: str):
+    self.path, self.split = path, split
+    self.meta = json.loads((path / "metadata.json").read_text())
+    self._features = features(self.meta["num_samples"], decode_frames=False)
+    try:
+      builder = tfds.builder_from_directory(path)
+      known = {s: info.num_examples for s, info in builder.info.splits.items()}
+    except Exception as error:  # TFDS raises many kinds for a damaged folder
+      raise ValueError(f"{path} cannot be read: {error}") from error
+    if not known.get(split):
+      raise ValueError(
+        f"{path} has no windows in split {split!r}; it has "
+        f"{', '.join(f'{s} ({n})' for s, n in known.items()) or 'none'}"
+      )
+    try:
+      self._source = builder.as_data_source(
+        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+      )
+      self._source[0]
+    except Exception as error:
+      raise ValueError(
+        f"{path}: a shard of split {split!r} is missing or damaged: {error}"
+      ) from error
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, row: int) -> dict:
+    """Return one record of `schema.FIELDS`.
+
+    Raises:
+      IndexError: no such row.
+      ValueError: the record is damaged; names the folder, split and row.
+    """
+    if not 0 <= row < len(self):
+      raise IndexError(f"row {row} of {len(self)}")
+    try:
+      record = _decode(self._features.deserialize_example_np(self._source[row]))
+      schema.validate(record, self.meta["num_samples"])
+    except Exception as error:
+      raise ValueError(
+        f"{self.path}: record {row} of split {self.split!r} is damaged: {error}"
+      ) from error
+    return record
+
+
+def _decode(example):
+  record = {}
+  for name, (dtype, shape, _) in schema.FIELDS.items():
+    value = example[name]
+    if dtype is str:
+      value = [v.decode() for v in value] if shape else value.decode()
+    elif dtype is bytes:
+      value = list(value)
+    else:
+      value = np.asarray(value, dtype)[()]
+    record[name] = value
+  return record
+
+
+def open_windows(data_dir, split: str) -> Windows:
+  """Open a split of a built data set.
+
+  Args:
+    data_dir: the folder that `build` wrote into, or one inside it: the data
+      set's own, or that of a version. Of several versions the newest is taken.
+    split: "train", "validation" or "test".
+
+  Raises:
+    FileNotFoundError: there is no data set.
+    ValueError: there are several, the split is unknown or empty, or a file is
+      damaged.
+  """
+  return Windows(_find(pathlib.Path(data_dir)), split)
+
+
+def _find(folder):
+  if not folder.is_dir():
+    raise FileNotFoundError(f"data folder {folder} does not exist")
+  if (folder / "dataset_info.json").exists():
+    return folder
+  found = collections.defaultdict(list)
+  for pattern in ("*/dataset_info.json", "*/*/dataset_info.json"):
+    for info in folder.glob(pattern):
+      path = info.parent
+      if re.fullmatch(r"\d+\.\d+\.\d+", path.name):
+        found[path.parent].append(path)
+  if not found:
+    raise FileNotFoundError(f"no built data set lies in {folder}")
+  if len(found) > 1:
+    names = ", ".join(sorted(p.name for p in found))
+    raise ValueError(f"several data sets lie in {folder}: {names}; name one")
+  (paths,) = found.values()
+  return max(paths, key=lambda p: [int(n) for n in p.name.split(".")])

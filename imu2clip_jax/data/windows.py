@@ -1,0 +1,282 @@
+"""One recording in, its window records out (see `schema.FIELDS`)."""
+
+import collections
+import dataclasses
+import io
+
+import numpy as np
+from PIL import Image
+
+from imu2clip_jax import imu, schema
+from imu2clip_jax.data import texts
+from imu2clip_jax.recordings import recording as recording_lib
+
+RULES = ("stride", "narration", "segment")
+GRAVITY = ("none", "recording", "window")
+FORMATS = ("png", "jpeg")
+
+# Frames decoded at once, so that an hour of video never lies in memory.
+_FRAMES_AT_ONCE = 64
+# A gyroscope saturates at 2000 deg/s, 35 rad/s.
+_FASTEST_RAD_S = 40.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How recordings are cut.
+
+  Attributes:
+    window_s: length of a window.
+    stride_s: step between windows, in rules "stride" and "segment".
+    rate_hz: IMU rate of the windows.
+    rule: "stride" over the whole recording; "narration", one window centred on
+      each text, clamped at the ends; "segment", inside each label (or text).
+    num_frames: frames a window; 1 is the middle one, more are spread evenly.
+    frame_size: pixels of a frame's shorter side; larger ones are scaled down.
+    frame_format: "png" or "jpeg" (quality 95).
+    min_coverage: share of real samples that every sensor needs.
+    text_cleaning: "plain", "official" (see `data.texts`) or "none".
+    gravity: turn the signals until gravity is up: "none", by the mean of each
+      "recording", or of each "window".
+  """
+
+  window_s: float = 5.0
+  stride_s: float = 5.0
+  rate_hz: float = 200.0
+  rule: str = "stride"
+  num_frames: int = 1
+  frame_size: int = 224
+  frame_format: str = "png"
+  min_coverage: float = 0.9
+  text_cleaning: str = "plain"
+  gravity: str = "none"
+
+  def __post_init__(self):
+    for name in ("window_s", "stride_s", "rate_hz", "frame_size"):
+      if not getattr(self, name) > 0:
+        raise ValueError(
+          f"{name} is {getattr(self, name)}, expected more than 0"
+        )
+    if self.num_frames < 0:
+      raise ValueError(f"num_frames is {self.num_frames}, expected 0 or more")
+    if not 0 < self.min_coverage <= 1:
+      raise ValueError(f"min_coverage is {self.min_coverage}, expected 0..1")
+    for name, allowed in (
+      ("rule", RULES),
+      ("gravity", GRAVITY),
+      ("frame_format", FORMATS),
+      ("text_cleaning", tuple(texts.CLEANING)),
+    ):
+      if getattr(self, name) not in allowed:
+        raise ValueError(
+          f"{name} is {getattr(self, name)!r}, expected one of "
+          f"{', '.join(allowed)}"
+        )
+
+  @property
+  def num_samples(self) -> int:
+    """T, the IMU samples of a window."""
+    return imu.samples_in(self.window_s, self.rate_hz)
+
+
+@dataclasses.dataclass
+class Cut:
+  """The windows of one recording and what was left out, by reason."""
+
+  records: list[dict]
+  dropped: collections.Counter
+  warnings: list[str]
+
+
+def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
+  """Cut one recording into window records.
+
+  Args:
+    recording: see `Recording`.
+    options: see `Options`.
+
+  Returns:
+    Valid records in order of time; `dropped` counts windows refused by reason;
+    `warnings` name what looks odd about the recording.
+
+  Raises:
+    ValueError: no usable IMU sample, acceleration in g, or an unknown frame.
+  """
+  warnings = _check_units(recording.imu)
+  grid = imu.to_grid(
+    recording.imu.accel_t_s,
+    recording.imu.accel,
+    recording.imu.gyro_t_s,
+    recording.imu.gyro,
+    options.rate_hz,
+  )
+  starts, labels = _plan(recording, grid.span_s, options)
+  dropped = collections.Counter()
+  if not len(starts):
+    dropped["no window fits"] += 1
+  starts, signals, share = imu.cut(grid, starts, options.window_s)
+  keep, mask = _choose(starts, share, options.min_coverage, dropped)
+  starts, signals, share, mask = (
+    a[keep] for a in (starts, signals, share, mask)
+  )
+  if labels is not None:
+    labels = [labels[i] for i in keep]
+  else:
+    labels = _labels(recording.labels, starts, options.window_s)
+  signals = imu.to_head_frame(signals, recording.imu.frame)
+  signals = _align(signals, mask, options.gravity)
+  signals = np.where(np.repeat(mask, 3, axis=1)[:, None], signals, 0)
+  coverage = np.where(mask, share, 1).min(axis=1).astype(np.float32)
+  frame_times, frames = _frames(recording, starts, options)
+  narrations = _texts(recording.texts, starts, options)
+  records = [
+    {
+      "window_id": f"{recording.recording_id}@{round(start * 1000)}",
+      "recording_id": recording.recording_id,
+      "wearer_id": recording.wearer_id,
+      "start_s": np.float64(start),
+      "end_s": np.float64(start + options.window_s),
+      "imu": signals[i],
+      "sensor_mask": mask[i],
+      "coverage": coverage[i],
+      "frames": frames[i],
+      "frame_times_s": frame_times[i],
+      "texts": narrations[i],
+      "label": labels[i],
+    }
+    for i, start in enumerate(starts)
+  ]
+  for record in records:
+    schema.validate(record, options.num_samples)
+  return Cut(records, dropped, warnings)
+
+
+def _check_units(sensors):
+  warnings = []
+  if np.isfinite(sensors.accel).any():
+    unit = imu.guess_accel_unit(sensors.accel)
+    if unit == "g":
+      raise ValueError(
+        "acceleration looks like g (median norm 0.6-1.3), expected m/s²"
+      )
+    if unit == "unknown":
+      norm = np.nanmedian(np.linalg.norm(sensors.accel, axis=1))
+      warnings.append(
+        f"median acceleration {norm:.2f} m/s², gravity alone is 9.81: "
+        "wrong unit, a lost axis, or gravity removed"
+      )
+  if np.isfinite(sensors.gyro).any():
+    fast = np.nanpercentile(np.abs(sensors.gyro), 99)
+    if fast > _FASTEST_RAD_S:
+      warnings.append(f"angular rate reaches {fast:.0f} rad/s: is it in deg/s?")
+  return warnings
+
+
+def _plan(recording, span_s, options):
+  """Return starts [N] and, where the rule fixes them, their labels."""
+  if options.rule == "stride":
+    starts = imu.stride_starts(span_s, options.window_s, options.stride_s)
+    return starts, None
+  if options.rule == "narration":
+    middles = [(begin + end) / 2 for begin, end, _ in recording.texts]
+    starts = imu.centred_starts(middles, span_s, options.window_s)
+    return np.sort(starts), None
+  segments = recording.labels or recording.texts
+  starts, owner = imu.segment_starts(
+    segments, span_s, options.window_s, options.stride_s
+  )
+  if not recording.labels:
+    return starts, None
+  return starts, [segments[i][2] for i in owner]
+
+
+def _choose(starts, share, min_coverage, dropped):
+  """Return (rows to keep, sensor mask [N, 2]); count the others."""
+  mask = share > 0
+  none = ~mask.any(axis=1)
+  thin = ~none & (np.where(mask, share, 1) < min_coverage - 1e-9).any(axis=1)
+  _, first = np.unique(starts, return_index=True)
+  again = np.ones(len(starts), bool)
+  again[first] = False
+  again &= ~none & ~thin
+  for reason, rows in (
+    ("no signal", none),
+    ("low coverage", thin),
+    ("same window", again),
+  ):
+    if rows.any():
+      dropped[reason] += int(rows.sum())
+  return np.flatnonzero(~(none | thin | again)), mask
+
+
+def _labels(segments, starts, window_s):
+  """Label of the segment that covers half of a window or more, else ''."""
+  if not segments:
+    return [""] * len(starts)
+  begin, end = np.array([s[:2] for s in segments]).T
+  labels = []
+  for start in starts:
+    shared = np.minimum(end, start + window_s) - np.maximum(begin, start)
+    best = int(np.argmax(shared))
+    enough = shared[best] >= window_s / 2 - 1e-9
+    labels.append(segments[best][2] if enough else "")
+  return labels
+
+
+def _align(signals, mask, gravity):
+  known = mask[:, 0]
+  if gravity == "none" or not known.any():
+    return signals
+  up = signals[..., :3].mean(axis=1)
+  if gravity == "window":
+    return imu.align_gravity(signals, np.where(known[:, None], up, 0))
+  return imu.align_gravity(signals, up[known].mean(axis=0))
+
+
+def _texts(narrations, starts, options):
+  clean = texts.CLEANING[options.text_cleaning]
+  cleaned = [clean(text) for _, _, text in narrations]
+  intervals = np.array([t[:2] for t in narrations]).reshape(-1, 2)
+  found = []
+  for start in starts:
+    rows = recording_lib.overlapping(intervals, start, start + options.window_s)
+    found.append(list(dict.fromkeys(cleaned[i] for i in rows if cleaned[i])))
+  return found
+
+
+def _frames(recording, starts, options):
+  """Return per window the frame times [F] and the encoded frames."""
+  times = [np.zeros(0)] * len(starts)
+  frames = [[] for _ in starts]
+  video = recording.video
+  if video is None or not options.num_frames:
+    return times, frames
+  for i, start in enumerate(starts):
+    wanted = recording_lib.frame_times(
+      start, options.window_s, options.num_frames
+    )
+    inside = (wanted >= video.start_s) & (wanted <= video.end_s)
+    times[i] = wanted[inside]
+  owner = np.repeat(np.arange(len(starts)), [len(t) for t in times])
+  flat = np.concatenate([np.zeros(0), *times])
+  for begin in range(0, len(flat), _FRAMES_AT_ONCE):
+    part = slice(begin, begin + _FRAMES_AT_ONCE)
+    images = recording.frames(flat[part])
+    for i, pixels in zip(owner[part], images, strict=True):
+      frames[i].append(encode(pixels, options.frame_size, options.frame_format))
+  return times, frames
+
+
+def encode(pixels: np.ndarray, frame_size: int, frame_format: str) -> bytes:
+  """Encode one frame uint8 [H, W, 3], scaled down to a shorter side."""
+  image = Image.fromarray(pixels)
+  shorter = min(image.size)
+  if shorter > frame_size:
+    size = [round(side * frame_size / shorter) for side in image.size]
+    image = image.resize(size, Image.Resampling.BICUBIC)
+  data = io.BytesIO()
+  if frame_format == "png":
+    image.save(data, "PNG", compress_level=1)
+  else:
+    image.save(data, "JPEG", quality=95)
+  return data.getvalue()
