@@ -69,20 +69,14 @@ class Checkpoints:
       ValueError: the checkpoint holds another structure.
     """
     step = self.latest_step()
+    _check_params(self._folder / str(step), state["params"])
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
       state,
     )
-    # orbax raises many types for a tree that does not fit.
-    try:
-      loaded = self._checkpointer.load_checkpointables(
-        step, {"state": abstract, "data": None}
-      )
-    except Exception as error:
-      raise ValueError(
-        f"checkpoint {step} in {self._folder} does not fit this config; use "
-        "another --workdir"
-      ) from error
+    loaded = self._checkpointer.load_checkpointables(
+      step, {"state": abstract, "data": None}
+    )
     return loaded["state"], loaded["data"]
 
   def save(self, step: int, state: dict, data_state: dict) -> None:
@@ -182,16 +176,28 @@ def load_params(workdir: str | os.PathLike, abstract_params: Any) -> dict:
   }
   context = ocp.Context()
   context.pytree.loading.partial_load = True
-  # orbax raises many types for a tree that does not fit.
-  try:
-    with context:
-      loaded = ocp.load(folder, want, checkpointable_name="state")
-  except Exception as error:
-    raise ValueError(
-      f"{folder} does not hold the parameters that {workdir}/config.json "
-      "describes"
-    ) from error
+  _check_params(folder, abstract_params)
+  with context:
+    loaded = ocp.load(folder, want, checkpointable_name="state")
   return jax.tree.map(np.asarray, loaded["params"])
+
+
+def _check_params(folder, abstract_params):
+  # A tree that does not fit loads in part, or fails with orbax's internals.
+  saved = ocp.metadata(folder, checkpointable_name="state").metadata["params"]
+  have, want = (
+    {
+      jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+      for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+    for tree in (saved, abstract_params)
+  )
+  for name in sorted(have.keys() | want.keys()):
+    if have.get(name) != want.get(name):
+      raise ValueError(
+        f"{folder} does not fit this config: parameter {name} is "
+        f"{have.get(name, 'absent')} there and {want.get(name, 'absent')} here"
+      )
 
 
 def _steps(folder):

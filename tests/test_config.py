@@ -1,0 +1,36 @@
+import json
+
+import pytest
+
+from imu2clip_jax import config
+
+
+def test_json_brings_every_option_back():
+  c = config.default()
+  c.data.held_out_labels = ("rowing", "hammering")
+  c.optim.learning_rate = 1e-3
+  assert config.from_json(config.to_json(c)) == c
+
+
+def test_an_unknown_option_in_json_is_named():
+  document = json.loads(config.to_json(config.default()))
+  document["optim"]["lerning_rate"] = 1.0
+  with pytest.raises(ValueError, match=r"config\.optim\.lerning_rate: no such"):
+    config.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+  ("group", "option", "value"),
+  [
+    (None, "variant", "imu_audio"),
+    ("loss", "objective", "hinge"),
+    ("optim", "learning_rate", 0.0),
+    ("loss", "initial_scale", 1000.0),
+    ("train", "steps", -1),
+  ],
+)
+def test_values_out_of_range_are_named(group, option, value):
+  c = config.default()
+  (c[group] if group else c)[option] = value
+  with pytest.raises(ValueError, match=group or option):
+    config.check(c)
