@@ -45,7 +45,7 @@ def ensure_cache(config: ml_collections.ConfigDict) -> pathlib.Path:
   clip = teacher_lib.load_clip(
     config.teacher.path, normalize=config.teacher.normalize
   )
-  info = builder.read_meta(config.data.dir)
+  info = builder.describe(config.data.dir)
   if not np.isclose(info["window_s"], config.encoder.window_s):
     raise ValueError(
       f"{config.data.dir} holds windows of {info['window_s']:g} s, "
@@ -75,17 +75,16 @@ def write_cache(
     FileNotFoundError: no data set there.
     ValueError: a corrupt record; names it.
   """
-  data_dir = pathlib.Path(data_dir)
-  info = builder.read_meta(data_dir)
+  info = builder.describe(data_dir)
   identity = {
-    "data": builder.fingerprint(data_dir),
+    "data": info["fingerprint"],
     "teacher": clip.fingerprint,
     "frames": frames,
     "rate_hz": float(rate_hz),
     "format": 1,
   }
   key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
-  folder = data_dir / "teacher_cache" / key.hexdigest()[:16]
+  folder = pathlib.Path(info["path"]) / "teacher_cache" / key.hexdigest()[:16]
   if (folder / "meta.json").is_file():
     return folder
   meta = {
@@ -261,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       raise FileNotFoundError(f"--workdir: no file {path}")
     folder = ensure_cache(config_lib.from_json(path.read_text()))
   elif args.data_dir and args.clip:
-    info = builder.read_meta(args.data_dir)
+    info = builder.describe(args.data_dir)
     clip = teacher_lib.load_clip(args.clip, normalize=args.normalize)
     rate_hz = args.rate_hz or info["rate_hz"]
     folder = write_cache(args.data_dir, clip, rate_hz, args.frames)

@@ -10,6 +10,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import multiprocessing
@@ -381,3 +382,33 @@ def _find(folder):
     raise ValueError(f"several data sets lie in {folder}: {names}; name one")
   (paths,) = found.values()
   return max(paths, key=lambda p: [int(n) for n in p.name.split(".")])
+
+
+def describe(data_dir) -> dict:
+  """Return what a built data set says of itself, without reading a window.
+
+  Args:
+    data_dir: as for `open_windows`.
+
+  Returns:
+    `metadata.json`, and "path", "splits" {name: windows}, and "fingerprint",
+    sha256 over the description and the start of every shard: equal for a copy,
+    other after a rebuild with other content.
+
+  Raises:
+    FileNotFoundError, ValueError: as for `open_windows`.
+  """
+  path = _find(pathlib.Path(data_dir))
+  meta = json.loads((path / "metadata.json").read_text())
+  digest = hashlib.sha256()
+  for file in sorted(path.glob("*.array_record*")):
+    digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+    with file.open("rb") as stream:
+      digest.update(stream.read(1 << 16))
+  digest.update(json.dumps(meta, sort_keys=True).encode())
+  splits = _summary(path)["splits"]
+  return meta | {
+    "path": str(path),
+    "splits": splits,
+    "fingerprint": digest.hexdigest(),
+  }
