@@ -15,7 +15,17 @@ MAX_LINES = 400
 # Module (or folder) -> floor. A file imports only from floors below; on its own
 # floor only from those listed before it.
 FLOORS = [
-  ["resampling", "imu", "schema", "losses", "metrics", "trees", "config"],
+  [
+    "resampling",
+    "imu",
+    "schema",
+    "loss_tiles",
+    "losses",
+    "ranking",
+    "metrics",
+    "trees",
+    "config",
+  ],
   [
     "models",
     "recordings",

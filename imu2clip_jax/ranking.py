@@ -1,0 +1,235 @@
+"""Exact ranks of matches in a gallery of any size.
+
+No queries x gallery array is ever held: tiles of scores are made, counted and
+dropped, on whatever device JAX has.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+TIES = ("optimistic", "average", "pessimistic")
+# Queries and gallery rows of one tile: 64 MiB of float32 scores.
+_TILE_ROWS = 4096
+
+
+def ranks(queries, gallery, match=None, *, ties="optimistic") -> np.ndarray:
+  """Return the rank of every query's best match, float64 [Nq], from 1.
+
+  Arguments and errors as in `metrics.retrieval`. Peak memory above the inputs
+  is a few tiles, whatever the sizes.
+
+  Example:
+    >>> ranks(np.eye(3)[:2], np.eye(3), match=np.array([0, 2]))
+    array([1., 2.])
+  """
+  if ties not in TIES:
+    raise ValueError(f"ties must be one of {TIES}, got {ties!r}")
+  num, size, dtype = _check_embeddings(queries, gallery)
+  target, pairs = _check_match(match, num, size)
+  rows = min(num, size, _TILE_ROWS)
+  parts = []
+  for start in range(0, num, rows):
+    part = slice(start, min(start + rows, num))
+    parts.append(
+      _ranks_of(
+        jnp.asarray(queries[part], dtype),
+        gallery,
+        None if target is None else target[part],
+        (pairs[0][part], pairs[1]) if isinstance(pairs, tuple) else pairs[part],
+        ties,
+      )
+    )
+  return np.concatenate(parts)
+
+
+def _ranks_of(queries, gallery, target, pairs, ties):
+  """Rank the gallery for at most as many queries as a tile has rows."""
+  _refuse_non_finite(queries, "queries", 0)
+  best = jnp.full(len(queries), -jnp.inf, jnp.float32)
+  if target is not None:
+    # In a tile of the same shape as all others: another shape may sum in
+    # another order, and the match would not tie with its own duplicates.
+    rows = np.resize(target, min(len(gallery), _TILE_ROWS))
+    own = np.arange(len(queries)), np.arange(len(rows))
+    best = _fold_best(best, queries, gallery[rows], own, 0)
+  else:
+    for tile, tile_pairs, skip, _ in _tiles(gallery, pairs):
+      best = _fold_best(best, queries, tile, tile_pairs, skip)
+  counts = jnp.zeros((3, len(queries)), jnp.int32)
+  for tile, tile_pairs, skip, start in _tiles(gallery, pairs):
+    _refuse_non_finite(tile, "gallery", start)
+    counts.block_until_ready()  # or all tiles would queue up in memory
+    counts = _fold_counts(
+      counts, best, queries, tile, tile_pairs, skip, ties != "optimistic"
+    )
+  better, wrong, right = np.asarray(counts, np.float64)
+  if ties == "pessimistic":
+    return 1 + better + wrong
+  # Of w wrong and m right rows in a tie the first right one comes, on
+  # average over their orders, behind w / (m + 1) wrong ones.
+  return 1 + better + wrong / (right + 1)
+
+
+def _tiles(gallery, pairs):
+  """Yield (rows, their pairs, leading rows to skip, index of the first row).
+
+  Every tile has one shape, so the last one starts early and repeats rows.
+  """
+  size = len(gallery)
+  rows = min(size, _TILE_ROWS)
+  for start in range(0, size, rows):
+    first = min(start, size - rows)
+    part = slice(first, first + rows)
+    if isinstance(gallery, jax.Array):
+      tile = jax.lax.dynamic_slice_in_dim(gallery, first, rows)
+    else:
+      tile = jnp.asarray(gallery[part])
+    if isinstance(pairs, tuple):
+      tile_pairs = pairs[0], pairs[1][part]
+    else:
+      tile_pairs = pairs[:, part].T
+    yield tile, tile_pairs, start - first, first
+
+
+def _scores(queries, tile, pairs, skip):
+  """Return scores [rows, queries] of a tile, the right pairs, the new rows."""
+  tile = tile.astype(queries.dtype)
+  scores = jnp.matmul(
+    tile,
+    queries.T,
+    precision=jax.lax.Precision.HIGHEST,
+    preferred_element_type=jnp.float32,
+  )
+  if isinstance(pairs, tuple):
+    pairs = pairs[1][:, None] == pairs[0][None, :]
+  return scores, pairs, jnp.arange(tile.shape[0])[:, None] >= skip
+
+
+@jax.jit
+def _fold_best(best, queries, tile, pairs, skip):
+  scores, right, _ = _scores(queries, tile, pairs, skip)
+  return jnp.maximum(best, jnp.where(right, scores, -jnp.inf).max(0))
+
+
+@functools.partial(jax.jit, static_argnames="count_ties")
+def _fold_counts(counts, best, queries, tile, pairs, skip, count_ties):
+  """Add (wrong rows above the best match, wrong tied, right tied)."""
+  scores, right, new = _scores(queries, tile, pairs, skip)
+  better, wrong_tied, right_tied = counts
+  better += ((scores > best) & ~right & new).sum(0)
+  if count_ties:
+    tied = (scores == best) & new
+    wrong_tied += (tied & ~right).sum(0)
+    right_tied += (tied & right).sum(0)
+  return jnp.stack([better, wrong_tied, right_tied])
+
+
+def _refuse_non_finite(rows, name, start):
+  if not jnp.isfinite(rows).all():
+    bad = start + int(jnp.argmin(jnp.isfinite(rows).all(1)))
+    raise ValueError(f"{name} row {bad} holds NaN or infinity")
+
+
+def _check_embeddings(queries, gallery):
+  if np.ndim(queries) != 2 or np.ndim(gallery) != 2:
+    raise ValueError(
+      f"queries and gallery must be [N, D], got {np.shape(queries)} "
+      f"and {np.shape(gallery)}"
+    )
+  (num, dim), (size, gallery_dim) = queries.shape, gallery.shape
+  if not num or not size or dim != gallery_dim:
+    raise ValueError(
+      f"queries {queries.shape} and gallery {gallery.shape} must hold rows of "
+      "one width"
+    )
+  dtype = jnp.result_type(queries, gallery)
+  if not jnp.issubdtype(dtype, jnp.floating):
+    dtype = jnp.float32
+  return num, size, dtype
+
+
+def _check_match(match, num, size):
+  """Return (row of every query or None, the pairs that are right).
+
+  The pairs are a bool [Nq, Ng] or the int ids of the queries and the gallery.
+  """
+  if match is None:
+    if num > size:
+      raise ValueError(
+        f"{num} queries need as many gallery rows or a `match`, got {size}"
+      )
+    match = np.arange(num)
+  if isinstance(match, tuple):
+    ids, gallery_ids = (np.asarray(m) for m in match)
+    if ids.shape != (num,) or gallery_ids.shape != (size,):
+      raise ValueError(
+        f"match must be ids [{num}] and [{size}], got {list(ids.shape)} "
+        f"and {list(gallery_ids.shape)}"
+      )
+    _, codes = np.unique(
+      np.concatenate([ids, gallery_ids]), return_inverse=True
+    )
+    codes = codes.astype(np.int32)
+    target, pairs = None, (codes[:num], codes[num:])
+    lost = ~np.isin(pairs[0], pairs[1])
+  else:
+    match = np.asarray(match)
+    if match.dtype == bool and match.shape == (num, size):
+      target, pairs, lost = None, match, ~match.any(1)
+    elif match.shape == (num,) and match.dtype.kind in "iu":
+      target, pairs = match, (match, np.arange(size))
+      lost = (match < 0) | (match >= size)
+    else:
+      raise ValueError(
+        f"match must be int [{num}], bool [{num}, {size}] or a pair of ids, "
+        f"got {match.dtype} {list(match.shape)}"
+      )
+  if lost.any():
+    raise ValueError(
+      f"query {lost.argmax()} and {lost.sum() - 1} more have no match in the "
+      f"gallery of {size} rows"
+    )
+  return target, pairs
+
+
+def chance(num, size, ks=(1, 10, 50), match=None) -> dict:
+  """Return the expected recalls and MRR under a random order of the gallery.
+
+  Args:
+    num: Nq, queries.
+    size: Ng, gallery rows.
+    ks: cut-offs of recall.
+    match: as in `metrics.retrieval`; with m right rows the best ranked counts.
+
+  Returns:
+    {"R@k" for k in ks, "MRR"}.
+
+  Example:
+    >>> chance(2, 4, ks=(1, 2))["R@2"]
+    0.5
+  """
+  target, pairs = _check_match(match, num, size)
+  if target is not None:
+    matches = np.ones(num, np.int64)
+  elif isinstance(pairs, tuple):
+    matches = np.bincount(pairs[1], minlength=pairs[0].max() + 1)[pairs[0]]
+  else:
+    matches = pairs.sum(1)
+  total = dict.fromkeys([*(f"R@{k}" for k in ks), "MRR"], 0.0)
+  for count, share in zip(*np.unique(matches, return_counts=True), strict=True):
+    above = _share_above(int(count), size)
+    for k in ks:
+      late = above[k] if k < len(above) else 0.0
+      total[f"R@{k}"] += (1 - late) * share / num
+    reciprocal = 1 / np.arange(1, len(above))
+    total["MRR"] += -np.diff(above) @ reciprocal * share / num
+  return {name: float(value) for name, value in total.items()}
+
+
+def _share_above(matches, size):
+  """Return the chance that none of r random rows matches, r = 0, 1, ..."""
+  drawn = np.arange(size - matches + 1)
+  return np.cumprod(np.r_[1.0, (size - matches - drawn) / (size - drawn)])
