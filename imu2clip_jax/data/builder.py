@@ -7,28 +7,26 @@ TFDS's own descriptions, `metadata.json` (options of the build, label names) and
 """
 
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
-import multiprocessing
+import os
 import pathlib
 import re
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 
 import imu2clip_jax
 from imu2clip_jax import schema
-from imu2clip_jax.data import windows
+from imu2clip_jax.data import parts, windows
 from imu2clip_jax.recordings import recording as recording_lib
-
-SPLITS = ("train", "validation", "test")
 
 
 def features(
@@ -102,17 +100,29 @@ def build(
     **dataclasses.asdict(options),
     "num_samples": options.num_samples,
     "label_names": [],
+    "fingerprint": "",
     "about": about or {},
   }
   path = pathlib.Path(data_dir) / name / version
-  if path.exists():
-    return _already_built(path, metadata)
-  cutter = _Cutter(entries, options, workers)
-  with _quiet_tfds(), tempfile.TemporaryDirectory() as downloads:
-    builder = _builder_class(cutter, metadata)(data_dir=str(data_dir))
-    builder.download_and_prepare(
-      download_dir=downloads, file_format="array_record"
-    )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with _lock(path.parent):
+    if path.exists():
+      return _already_built(path, metadata)
+    for left in path.parent.glob(f"incomplete.*_{version}"):
+      shutil.rmtree(left)  # a build that was killed
+    key = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    unfinished = path.parent / f".parts_{version}_{key.hexdigest()[:16]}"
+    cutter = parts.Cutter(entries, options, workers, unfinished)
+    with (
+      contextlib.closing(cutter),
+      _quiet_tfds(),
+      tempfile.TemporaryDirectory() as downloads,
+    ):
+      _builder_class(cutter, metadata)(
+        data_dir=str(data_dir)
+      ).download_and_prepare(download_dir=downloads, file_format="array_record")
+    for left in path.parent.glob(f".parts_{version}_*"):
+      shutil.rmtree(left)
   return _summary(path)
 
 
@@ -121,10 +131,10 @@ def _check(entries):
     raise ValueError("no recording was found")
   seen, split_of = set(), {}
   for entry in entries:
-    if entry.split not in SPLITS:
+    if entry.split not in parts.SPLITS:
       raise ValueError(
         f"recording {entry.recording_id!r}: unknown split {entry.split!r}, "
-        f"expected one of {', '.join(SPLITS)}"
+        f"expected one of {', '.join(parts.SPLITS)}"
       )
     if entry.recording_id in seen:
       raise ValueError(f"recording {entry.recording_id!r} is listed twice")
@@ -144,7 +154,10 @@ def _check(entries):
 def _already_built(path, metadata):
   built = json.loads((path / "metadata.json").read_text())
   for key, value in metadata.items():
-    if key not in ("label_names", "imu2clip_jax") and built.get(key) != value:
+    if (
+      key not in ("label_names", "fingerprint", "imu2clip_jax")
+      and built.get(key) != value
+    ):
       raise ValueError(
         f"{path} is already built with {key} = {built.get(key)!r}, not "
         f"{value!r}: remove that folder or choose another data folder"
@@ -156,88 +169,6 @@ def _summary(path):
   report = json.loads((path / "drop_report.json").read_text())
   splits = {s: w["kept"] for s, w in report["windows"].items()}
   return {"path": str(path), "splits": splits, **report}
-
-
-class _Cutter:
-  """Cuts the recordings of a split, here or in other processes."""
-
-  def __init__(self, entries, options, workers):
-    self.splits = [s for s in SPLITS if any(e.split == s for e in entries)]
-    self.options = options
-    self.labels = set()
-    self.report = {"windows": {}, "failed": {}, "warnings": {}}
-    self._entries = entries
-    self._workers = workers
-
-  def records(self, split: str) -> Iterator[dict]:
-    """Yield the windows of a split; fill in the report."""
-    entries = [e for e in self._entries if e.split == split]
-    counts = collections.Counter(kept=0)
-    self.report["windows"][split] = counts
-    bar = tqdm.tqdm(
-      total=len(entries),
-      desc=f"build {split}",
-      unit=" recording",
-      dynamic_ncols=True,
-      mininterval=0.3,
-    )
-    with bar, contextlib.closing(self._cut(entries)) as cuts:
-      for entry, cut, error in cuts:
-        bar.update()
-        if error:
-          self.report["failed"][entry.recording_id] = error
-          continue
-        if cut.warnings:
-          self.report["warnings"][entry.recording_id] = cut.warnings
-        counts.update(cut.dropped)
-        counts["kept"] += len(cut.records)
-        self.labels.update(r["label"] for r in cut.records)
-        yield from cut.records
-    if not counts["kept"]:
-      raise ValueError(self._why_empty(split, entries, counts))
-
-  def _cut(self, entries):
-    """Yield (entry, Cut or None, error or None) in the order of `entries`."""
-    if not self._workers:
-      for entry in entries:
-        yield entry, *_open_and_cut(entry, self.options)
-      return
-    # Spawned: a fork of a process that runs threads may lock up.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-      self._workers, mp_context=context
-    ) as pool:
-      # A few recordings at a time lie in memory, however many there are.
-      waiting = collections.deque()
-      for entry in [*entries, *[None] * (self._workers + 1)]:
-        if entry is not None:
-          future = pool.submit(_open_and_cut, entry, self.options)
-          waiting.append((entry, future))
-        if waiting and (entry is None or len(waiting) > self._workers + 1):
-          done, future = waiting.popleft()
-          yield done, *future.result()
-
-  def _why_empty(self, split, entries, counts):
-    reasons = [f"{n} windows: {r}" for r, n in counts.items() if r != "kept"]
-    failed = [e.recording_id for e in entries]
-    failed = [r for r in failed if r in self.report["failed"]]
-    if failed:
-      reasons.append(
-        f"{len(failed)} recordings failed, the first {failed[0]!r}: "
-        f"{self.report['failed'][failed[0]]}"
-      )
-    return (
-      f"split {split!r} is empty: {len(entries)} recordings gave no window "
-      f"({'; '.join(reasons)})"
-    )
-
-
-def _open_and_cut(entry, options):
-  """Return (Cut, None), or (None, what went wrong)."""
-  try:
-    return windows.cut_recording(entry.open(), options), None
-  except Exception as error:  # one broken recording must not end the build
-    return None, f"{type(error).__name__}: {error}"
 
 
 def _builder_class(cutter, metadata):
@@ -265,6 +196,7 @@ def _builder_class(cutter, metadata):
         yield record["window_id"], record | {"frames": frames}
       # Into the unfinished folder, which gets its name when all is written.
       self.info.metadata["label_names"] = sorted(cutter.labels - {""})
+      self.info.metadata["fingerprint"] = cutter.digest.hexdigest()
       report = pathlib.Path(self.data_dir) / "drop_report.json"
       report.write_text(json.dumps(cutter.report, indent=2) + "\n")
 
@@ -279,6 +211,19 @@ def _quiet_tfds():
     yield
 
 
+@contextlib.contextmanager
+def _lock(folder):
+  """Hold a folder for one build at a time; the lock dies with the process."""
+  handle = os.open(folder, os.O_RDONLY)
+  try:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield
+  except BlockingIOError as error:
+    raise ValueError(f"another build is writing into {folder}") from error
+  finally:
+    os.close(handle)
+
+
 class Windows:
   """A split of a built data set, by row: `len(windows)`, `windows[i]`.
 
@@ -290,24 +235,20 @@ class Windows:
 
   def __init__(self, path: pathlib.Path, split: str):
     self.path, self.split = path, split
-    self.meta = json.loads((path / "metadata.json").read_text())
+    self.meta = describe(path)
     self._features = features(self.meta["num_samples"], decode_frames=False)
-    try:
-      builder = tfds.builder_from_directory(path)
-      known = {s: info.num_examples for s, info in builder.info.splits.items()}
-    except Exception as error:  # TFDS raises many kinds for a damaged folder
-      raise ValueError(f"{path} cannot be read: {error}") from error
-    if not known.get(split):
+    if not self.meta["splits"].get(split):
+      known = [f"{s} ({n})" for s, n in self.meta["splits"].items()]
       raise ValueError(
         f"{path} has no windows in split {split!r}; it has "
-        f"{', '.join(f'{s} ({n})' for s, n in known.items()) or 'none'}"
+        f"{', '.join(known) or 'none'}"
       )
     try:
-      self._source = builder.as_data_source(
+      self._source = tfds.builder_from_directory(path).as_data_source(
         split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
       )
       self._source[0]
-    except Exception as error:
+    except Exception as error:  # TFDS and ArrayRecord raise many kinds
       raise ValueError(
         f"{path}: a shard of split {split!r} is missing or damaged: {error}"
       ) from error
@@ -348,6 +289,30 @@ def _decode(example):
   return record
 
 
+def describe(data_dir) -> dict:
+  """Return what a built data set is, without opening its shards.
+
+  Args:
+    data_dir: see `open_windows`.
+
+  Returns:
+    `metadata.json` (name, version, window_s, rate_hz, num_samples, label_names,
+    fingerprint of all windows, every option of the build) and "path",
+    "splits": {split: number of windows}.
+
+  Raises:
+    FileNotFoundError, ValueError: as `open_windows`.
+  """
+  path = _find(pathlib.Path(data_dir))
+  try:
+    meta = json.loads((path / "metadata.json").read_text())
+    info = tfds.builder_from_directory(path).info
+    splits = {s: info.splits[s].num_examples for s in info.splits}
+    return meta | {"path": str(path), "splits": splits}
+  except Exception as error:  # TFDS raises many kinds for a damaged folder
+    raise ValueError(f"data set {path} cannot be read: {error}") from error
+
+
 def open_windows(data_dir, split: str) -> Windows:
   """Open a split of a built data set.
 
@@ -382,33 +347,3 @@ def _find(folder):
     raise ValueError(f"several data sets lie in {folder}: {names}; name one")
   (paths,) = found.values()
   return max(paths, key=lambda p: [int(n) for n in p.name.split(".")])
-
-
-def describe(data_dir) -> dict:
-  """Return what a built data set says of itself, without reading a window.
-
-  Args:
-    data_dir: as for `open_windows`.
-
-  Returns:
-    `metadata.json`, and "path", "splits" {name: windows}, and "fingerprint",
-    sha256 over the description and the start of every shard: equal for a copy,
-    other after a rebuild with other content.
-
-  Raises:
-    FileNotFoundError, ValueError: as for `open_windows`.
-  """
-  path = _find(pathlib.Path(data_dir))
-  meta = json.loads((path / "metadata.json").read_text())
-  digest = hashlib.sha256()
-  for file in sorted(path.glob("*.array_record*")):
-    digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-    with file.open("rb") as stream:
-      digest.update(stream.read(1 << 16))
-  digest.update(json.dumps(meta, sort_keys=True).encode())
-  splits = _summary(path)["splits"]
-  return meta | {
-    "path": str(path),
-    "splits": splits,
-    "fingerprint": digest.hexdigest(),
-  }

@@ -1,0 +1,221 @@
+"""Recordings cut one by one, here or in other processes, each into a file.
+
+A part is the windows of one recording as a `.npz` of columns. It is how a
+worker hands its result over, what a build that was killed goes on from, and
+what machines that share a folder may write for each other.
+"""
+
+import collections
+import concurrent.futures
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import tqdm
+
+from imu2clip_jax.data import windows
+from imu2clip_jax.recordings import recording as recording_lib
+
+SPLITS = ("train", "validation", "test")
+_ARRAYS = ("start_s", "end_s", "imu", "sensor_mask", "coverage")
+_STRINGS = ("window_id", "recording_id", "wearer_id", "texts", "label")
+
+
+class Cutter:
+  """Cuts all recordings, split by split, and keeps count.
+
+  Attributes:
+    splits: the splits that have recordings.
+    labels: every label met so far.
+    digest: sha256 of all windows met so far.
+    report: {"windows": {split: {reason: count}}, "failed": {recording: error},
+      "warnings": {recording: [text]}}.
+  """
+
+  def __init__(
+    self,
+    entries: list[recording_lib.Entry],
+    options: windows.Options,
+    workers: int,
+    folder: pathlib.Path,
+  ):
+    self.splits = [s for s in SPLITS if any(e.split == s for e in entries)]
+    self.labels = set()
+    self.digest = hashlib.sha256()
+    self.report = {"windows": {}, "failed": {}, "warnings": {}}
+    self._entries = sorted(entries, key=lambda e: SPLITS.index(e.split))
+    self._cuts = cut_entries(self._entries, options, workers, folder)
+    self._bar = tqdm.tqdm(
+      total=len(entries),
+      desc="build",
+      unit=" recording",
+      dynamic_ncols=True,
+      mininterval=0.3,
+    )
+
+  def close(self):
+    self._cuts.close()
+    self._bar.close()
+
+  def records(self, split: str) -> Iterator[dict]:
+    """Yield the windows of the next split; fill in the report."""
+    entries = [e for e in self._entries if e.split == split]
+    counts = collections.Counter(kept=0)
+    self.report["windows"][split] = counts
+    for entry, cut, error in itertools.islice(self._cuts, len(entries)):
+      self._bar.update()
+      if error:
+        self.report["failed"][entry.recording_id] = error
+        continue
+      if cut.warnings:
+        self.report["warnings"][entry.recording_id] = cut.warnings
+      counts.update(cut.dropped)
+      counts["kept"] += len(cut.records)
+      for record in cut.records:
+        self.labels.add(record["label"])
+        self._digest(record)
+        yield record
+    if not counts["kept"]:
+      raise ValueError(self._why_empty(split, entries, counts))
+
+  def _digest(self, record):
+    strings = [record[name] for name in _STRINGS]
+    self.digest.update(json.dumps(strings).encode())
+    self.digest.update(record["imu"].tobytes())
+    for frame in record["frames"]:
+      self.digest.update(frame)
+
+  def _why_empty(self, split, entries, counts):
+    reasons = [f"{n} windows: {r}" for r, n in counts.items() if r != "kept"]
+    failed = self.report["failed"]
+    broken = [e.recording_id for e in entries if e.recording_id in failed]
+    if broken:
+      reasons.append(
+        f"{len(broken)} recordings failed, the first, {broken[0]!r}: "
+        f"{failed[broken[0]]}"
+      )
+    return (
+      f"split {split!r} is empty: {len(entries)} recordings gave no window "
+      f"({'; '.join(reasons)})"
+    )
+
+
+def cut_entries(
+  entries: Iterable[recording_lib.Entry],
+  options: windows.Options,
+  workers: int,
+  folder: pathlib.Path,
+) -> Iterator[tuple[recording_lib.Entry, windows.Cut | None, str | None]]:
+  """Open and cut recordings, in their order, a few in memory at a time.
+
+  Args:
+    entries: the recordings.
+    options: how to cut.
+    workers: processes; 0 works in this one and writes no parts.
+    folder: where workers leave their parts; those that lie there are not cut
+      again.
+
+  Yields:
+    (entry, its windows or None, what went wrong or None).
+  """
+  if not workers:
+    for entry in entries:
+      yield entry, *_cut(entry, options)
+    return
+  folder.mkdir(parents=True, exist_ok=True)
+  # Spawned: a fork of a process that runs threads may lock up.
+  context = multiprocessing.get_context("spawn")
+  pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context)
+  waiting = collections.deque()
+  try:
+    for entry in entries:
+      waiting.append((entry, pool.submit(write, entry, options, folder)))
+      if len(waiting) > 2 * workers:
+        yield _take(*waiting.popleft(), folder)
+    while waiting:
+      yield _take(*waiting.popleft(), folder)
+  finally:
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+def write(
+  entry: recording_lib.Entry, options: windows.Options, folder: pathlib.Path
+) -> str | None:
+  """Cut one recording into its part; return what went wrong, or None.
+
+  A part that is already there is kept.
+  """
+  path = part_path(folder, entry)
+  if path.exists():
+    return None
+  cut, error = _cut(entry, options)
+  if cut is not None:
+    _save(path, cut)
+  return error
+
+
+def part_path(folder: pathlib.Path, entry: recording_lib.Entry) -> pathlib.Path:
+  """Return where a recording's part lies: any id becomes a safe file name."""
+  name = hashlib.sha256(entry.recording_id.encode()).hexdigest()[:32]
+  return pathlib.Path(folder) / f"{name}.npz"
+
+
+def _cut(entry, options):
+  try:
+    return windows.cut_recording(entry.open(), options), None
+  except Exception as error:  # one broken recording must not end the build
+    return None, f"{type(error).__name__}: {error}"
+
+
+def _take(entry, future, folder):
+  error = future.result()
+  if error:
+    return entry, None, error
+  return entry, _load(part_path(folder, entry)), None
+
+
+def _save(path, cut):
+  columns = {
+    name: np.array([record[name] for record in cut.records]) for name in _ARRAYS
+  }
+  frames = [f for record in cut.records for f in record["frames"]]
+  times = [record["frame_times_s"] for record in cut.records]
+  columns["frame_counts"] = np.array([len(t) for t in times], np.int64)
+  columns["frame_times_s"] = np.concatenate([np.zeros(0), *times])
+  columns["frame_ends"] = np.cumsum([len(f) for f in frames], dtype=np.int64)
+  columns["frame_bytes"] = np.frombuffer(b"".join(frames), np.uint8)
+  strings = {
+    "records": [{k: r[k] for k in _STRINGS} for r in cut.records],
+    "dropped": dict(cut.dropped),
+    "warnings": cut.warnings,
+  }
+  columns["strings"] = np.frombuffer(json.dumps(strings).encode(), np.uint8)
+  temporary = path.with_suffix(f".tmp{os.getpid()}")
+  with temporary.open("wb") as file:
+    np.savez(file, **columns)
+  os.replace(temporary, path)
+
+
+def _load(path):
+  with np.load(path, allow_pickle=False) as stored:
+    columns = {name: stored[name] for name in stored.files}
+  strings = json.loads(columns["strings"].tobytes())
+  data = columns["frame_bytes"].tobytes()
+  ends = columns["frame_ends"].tolist()
+  frames = [data[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+  last = np.cumsum(columns["frame_counts"])
+  first = last - columns["frame_counts"]
+  records = []
+  for i, named in enumerate(strings["records"]):
+    own = slice(first[i], last[i])
+    record = named | {name: columns[name][i] for name in _ARRAYS}
+    record["frames"] = frames[own]
+    record["frame_times_s"] = columns["frame_times_s"][own]
+    records.append(record)
+  dropped = collections.Counter(strings["dropped"])
+  return windows.Cut(records, dropped, strings["warnings"])
