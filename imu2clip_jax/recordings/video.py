@@ -35,6 +35,7 @@ class VideoFile:
     start_s: time of the first frame.
     end_s: time at which the last frame ends.
     rate_hz: mean frame rate as the file states it, 0 if it does not.
+    zero_s: the container's time at which the recording's clock is zero.
   """
 
   def __init__(
@@ -60,15 +61,15 @@ class VideoFile:
       for stream in self._container.streams:
         if stream is not self._stream:
           stream.discard = av.stream.Discard.all  # its bytes are not read
-      self._zero_s = 0.0
+      self.zero_s = 0.0
       last_end_s = self._last_end_s()
       self._seek(None)
       first = self._after
     if first is None:
       raise ValueError(f"{self.path}: no frame can be decoded")
-    self._zero_s = first.time if container_zero_s is None else container_zero_s
-    self.start_s = first.time - self._zero_s
-    self.end_s = max(last_end_s, first.time) - self._zero_s
+    self.zero_s = first.time if container_zero_s is None else container_zero_s
+    self.start_s = first.time - self.zero_s
+    self.end_s = max(last_end_s, first.time) - self.zero_s
     self.rate_hz = float(self._stream.average_rate or 0)
     self._shape = _upright(first).shape
 
@@ -106,7 +107,7 @@ class VideoFile:
     self._container.close()
 
   def _time_s(self, frame) -> float:
-    return frame.time - self._zero_s
+    return frame.time - self.zero_s
 
   def _nearest(self, time_s):
     if self._seek_is_shorter(time_s):
@@ -129,10 +130,10 @@ class VideoFile:
     if before is None and time_s < now_s:
       return time_s > self.start_s
     index = self._stream.index_entries
-    stamp = int((time_s + self._zero_s) / self._stream.time_base)
+    stamp = int((time_s + self.zero_s) / self._stream.time_base)
     key = index.search_timestamp(stamp, backward=True)
     key_s = index[key].timestamp * self._stream.time_base if key >= 0 else 0
-    return key_s - self._zero_s > now_s or time_s - now_s > _DECODE_AHEAD_S
+    return key_s - self.zero_s > now_s or time_s - now_s > _DECODE_AHEAD_S
 
   def _seek(self, time_s):
     """Start decoding at a key frame at or before `time_s`; None = the start.
@@ -145,7 +146,7 @@ class VideoFile:
     while True:
       stamp = begin
       if time_s is not None:
-        stamp = max(begin, int((time_s - back_s + self._zero_s) / base))
+        stamp = max(begin, int((time_s - back_s + self.zero_s) / base))
       self._container.seek(stamp, stream=self._stream)
       self._decoder = self._container.decode(self._stream)
       self._before, self._after = None, self._decode()
