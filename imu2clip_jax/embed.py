@@ -21,6 +21,7 @@ from imu2clip_jax import command, imu, logs
 from imu2clip_jax import config as config_lib
 from imu2clip_jax.data import builder, cache
 from imu2clip_jax.models import teacher as teacher_lib
+from imu2clip_jax.models import video
 
 _BLOCK_ROWS = 2048
 
@@ -133,17 +134,12 @@ def _embed_block(block, clip, info, rate_hz, frames):
   signals = np.stack([record["imu"] for record in block])
   if rate_hz != info["rate_hz"]:
     signals = imu.resample_windows(signals, info["rate_hz"], rate_hz)
-  with_frames = [i for i, record in enumerate(block) if record["frames"]]
-  embeddings = np.zeros((len(block), clip.dim), np.float32)
-  if with_frames:
-    embeddings[with_frames] = teacher_lib.embed_windows(
-      clip, [_decode(block[i]) for i in with_frames], frames
-    )
+  embeddings = _frame_embeddings(block, clip, frames)
   return {
     "imu": signals.astype(np.float32),
     "sensor_mask": np.stack([record["sensor_mask"] for record in block]),
     "frame_embeddings": embeddings,
-    "has_frames": np.isin(np.arange(len(block)), with_frames),
+    "has_frames": np.asarray([bool(record["frames"]) for record in block]),
     "start_s": np.asarray([record["start_s"] for record in block]),
     # Text goes through JSON: a NumPy string drops trailing zeros bytes.
     "strings": np.frombuffer(
@@ -167,15 +163,43 @@ def _embed_block(block, clip, info, rate_hz, frames):
   }
 
 
-def _decode(record):
+def _frame_embeddings(block, clip, pooling):
+  chosen = [
+    video.choose_frames(pooling, len(record["frames"]))
+    if record["frames"]
+    else []
+    for record in block
+  ]
+  images = [
+    decode_frame(record, i)
+    for record, indices in zip(block, chosen, strict=True)
+    for i in indices
+  ]
+  rows = np.zeros((len(block), clip.dim), np.float32)
+  if images:
+    flat = clip.embed_images(images, normalize=False)
+    ends = np.cumsum([len(indices) for indices in chosen])
+    for i, indices in enumerate(chosen):
+      if len(indices):
+        rows[i] = video.pool_frames(
+          pooling, flat[ends[i] - len(indices) : ends[i]]
+        )
+  return rows
+
+
+def decode_frame(record: dict, index: int) -> np.ndarray:
+  """Return one of a window's frames, uint8 [H, W, 3].
+
+  Raises:
+    ValueError: it cannot be decoded; names the window.
+  """
   try:
-    return [
-      np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-      for data in record["frames"]
-    ]
+    image = Image.open(io.BytesIO(record["frames"][index]))
+    return np.asarray(image.convert("RGB"))
   except OSError as error:
     raise ValueError(
-      f"window {record['window_id']!r}: a frame cannot be decoded: {error}"
+      f"window {record['window_id']!r}: frame {index} cannot be decoded: "
+      f"{error}"
     ) from error
 
 
