@@ -1,0 +1,42 @@
+"""Every IMU encoder by its name."""
+
+from imu2clip_jax.models import imu_encoder
+from imu2clip_jax.models.imu_encoder import Encoder
+
+NAMES = (*imu_encoder.PRESETS,)
+
+
+def build(preset: str, embed_dim: int, **options) -> Encoder:
+  """Make the encoder of this name.
+
+  Args:
+    preset: one of `NAMES`.
+    embed_dim: D, the teacher's width.
+    **options: what the preset's own `build` takes.
+
+  Raises:
+    ValueError: an unknown name, or an option out of its bounds.
+  """
+  if preset in imu_encoder.PRESETS:
+    return imu_encoder.build(preset, embed_dim, **options)
+  raise ValueError(f"preset {preset!r} is not one of {', '.join(NAMES)}")
+
+
+def from_config(options, embed_dim: int) -> Encoder:
+  """Make the encoder that `config.encoder` describes.
+
+  Args:
+    options: has `preset`, `rate_hz`, `hidden`, `width` and `activation`.
+    embed_dim: D, the teacher's width.
+
+  Raises:
+    ValueError: as `build`.
+  """
+  return build(
+    options.preset,
+    embed_dim,
+    rate_hz=options.rate_hz,
+    hidden=options.hidden,
+    width=options.width,
+    activation=options.activation,
+  )
