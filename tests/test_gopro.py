@@ -5,8 +5,6 @@ JuanIrache/gopro-telemetry, measured with an independent parser.
 """
 
 import fractions
-import os
-import pathlib
 import struct
 
 import av
@@ -16,12 +14,9 @@ import pytest
 from imu2clip_jax.recordings import gopro
 
 
-@pytest.fixture(scope="module")
-def samples():
-  folder = os.environ.get("IMU2CLIP_SAMPLES")
-  if not folder:
-    pytest.skip("IMU2CLIP_SAMPLES is not set")
-  return pathlib.Path(folder) / "gopro_karma"
+@pytest.fixture
+def karma(samples):
+  return samples / "gopro_karma"
 
 
 @pytest.mark.parametrize(
@@ -69,8 +64,8 @@ def samples():
     ),
   ],
 )
-def test_real_files(samples, name, num_accel, num_gyro, first, mean, norm):
-  imu = gopro.open_gopro(samples / name).imu
+def test_real_files(karma, name, num_accel, num_gyro, first, mean, norm):
+  imu = gopro.open_gopro(karma / name).imu
   assert (len(imu.accel), len(imu.gyro)) == (num_accel, num_gyro)
   assert imu.frame == "gopro_camera"
   np.testing.assert_allclose(imu.accel[0], first, atol=5e-5)
@@ -84,8 +79,8 @@ def test_real_files(samples, name, num_accel, num_gyro, first, mean, norm):
     assert steps.max() < 1.1 * np.median(steps)
 
 
-def test_karma_times_and_rates(samples):
-  recording = gopro.open_gopro(samples / "karma.mp4")
+def test_karma_times_and_rates(karma):
+  recording = gopro.open_gopro(karma / "karma.mp4")
   imu = recording.imu
   assert imu.accel_t_s[0] == imu.gyro_t_s[0] == 0.0
   in_12 = (
@@ -104,15 +99,15 @@ def test_karma_times_and_rates(samples):
     recording.frames([12.2])
 
 
-def test_hero11_is_timed_by_its_stamps(samples):
-  imu = gopro.open_gopro(samples / "hero11.raw").imu
+def test_hero11_is_timed_by_its_stamps(karma):
+  imu = gopro.open_gopro(karma / "hero11.raw").imu
   assert imu.accel_t_s[0] == pytest.approx(-0.002273, abs=1e-9)
   rate = (len(imu.accel) - 1) / (imu.accel_t_s[-1] - imu.accel_t_s[0])
   assert rate == pytest.approx(199.3, abs=0.1)
 
 
-def test_hero5_dump_is_timed_by_its_ticks(samples):
-  imu = gopro.open_gopro(samples / "hero5.raw").imu
+def test_hero5_dump_is_timed_by_its_ticks(karma):
+  imu = gopro.open_gopro(karma / "hero5.raw").imu
   assert imu.accel_t_s[0] == pytest.approx(-0.015)
 
 

@@ -1,6 +1,5 @@
 """Frames by time, checked against decoding every frame from the start."""
 
-import os
 import pathlib
 
 import av
@@ -178,15 +177,12 @@ def test_missing_and_broken_files(tmp_path, video_path):
     VideoFile(cut)
 
 
-def test_karma_matches_a_linear_scan():
-  samples = os.environ.get("IMU2CLIP_SAMPLES")
-  if not samples:
-    pytest.skip("IMU2CLIP_SAMPLES is not set")
-  path = os.path.join(samples, "gopro_karma", "karma.mp4")
+def test_karma_matches_a_linear_scan(samples):
+  path = samples / "gopro_karma" / "karma.mp4"
   video = VideoFile(path)
   assert video.end_s == pytest.approx(12.079, abs=1e-3)
   wanted = [100, 361, 7, 8, 250]
-  with av.open(path) as container:
+  with av.open(str(path)) as container:
     scan = [
       frame.to_ndarray(format="rgb24")
       for k, frame in enumerate(container.decode(video=0))

@@ -1,0 +1,109 @@
+"""Comma-separated files: small ones as rows of text, long ones as numbers."""
+
+import csv
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow
+import pyarrow.csv
+
+_MISSING = ["", "NULL", "null", "None", "nan", "NaN", "NA"]
+
+
+def rows(
+  path: str | os.PathLike, required: Sequence[str]
+) -> list[dict[str, str]]:
+  """Read a small file as a list of column name -> text.
+
+  Args:
+    path: UTF-8 with a header, a byte order mark allowed; columns may be quoted.
+    required: columns that must be there; others are kept too.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: not CSV or UTF-8, or a column is missing; names the file.
+  """
+  try:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+      reader = csv.DictReader(file, restval="")
+      found = list(reader)
+      header = reader.fieldnames or []
+  except (csv.Error, UnicodeDecodeError) as error:
+    raise ValueError(f"{path}: is not a CSV file in UTF-8: {error}") from error
+  _check_header(path, header, required)
+  return found
+
+
+def number(path, row: dict[str, str], column: str) -> float:
+  """Return one cell of a row as a finite float.
+
+  Raises:
+    ValueError: it is not; names the file, the column and the cell.
+  """
+  try:
+    value = float(row[column])
+  except ValueError:
+    value = np.nan
+  if not np.isfinite(value):
+    raise ValueError(
+      f"{path}: column {column!r} holds {row[column][:40]!r}, expected a number"
+    )
+  return value
+
+
+def numbers(
+  path: str | os.PathLike,
+  columns: Sequence[str],
+  strings: Sequence[str] = (),
+  delimiter: str = ",",
+) -> dict[str, np.ndarray]:
+  """Read columns of a long file as float64.
+
+  Args:
+    path: UTF-8 with a header.
+    columns: names of the columns to read; the others are skipped.
+    strings: names of columns to read as text.
+    delimiter: one character.
+
+  Returns:
+    column -> [N] float64, empty cells and NULL are NaN; or [N] str.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: a column is missing, a cell is no number, a row has too few or
+      too many cells; names the file.
+  """
+  parse = pyarrow.csv.ParseOptions(delimiter=delimiter)
+  try:
+    with pyarrow.csv.open_csv(path, parse_options=parse) as file:
+      header = file.schema.names
+    _check_header(path, header, [*columns, *strings])
+    table = pyarrow.csv.read_csv(
+      path,
+      parse_options=parse,
+      convert_options=pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(columns, pyarrow.float64())
+        | dict.fromkeys(strings, pyarrow.string()),
+        include_columns=[*columns, *strings],
+        null_values=_MISSING,
+      ),
+    )
+  except pyarrow.ArrowException as error:
+    raise ValueError(f"{path}: is not a table of numbers: {error}") from error
+  return {
+    name: table[name].to_numpy().astype(np.float64, copy=False)
+    for name in columns
+  } | {
+    name: table[name].to_numpy(zero_copy_only=False).astype(str)
+    for name in strings
+  }
+
+
+def _check_header(path, header, required):
+  missing = [name for name in required if name not in header]
+  if missing:
+    raise ValueError(
+      f"{path}: lacks the columns {', '.join(missing)}; it has "
+      f"{', '.join(header[:20]) or 'none'}"
+    )
