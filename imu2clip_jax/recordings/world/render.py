@@ -1,0 +1,161 @@
+"""The picture: every pixel's ray against every box and ball of the scene.
+
+A frame is the mean over a shutter's worth of moments, each with its own offset
+inside the pixel, which gives motion blur and smooth edges in one go.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imu2clip_jax.recordings.world import motion, things
+
+MOMENTS = 3
+SHUTTER_S = 0.06
+CAMERA_TILT = np.radians(12.0)  # the camera looks a little below the gaze
+HALF_VIEW = 1.0  # tangent of half the field of view: 90 degrees
+_FAR = 1e4
+
+
+def _rays(size: int):
+  """Directions [MOMENTS, size², 3] in the head frame, first row on top."""
+  offsets = np.array([[0.17, 0.5], [0.5, 0.83], [0.83, 0.17]])[:MOMENTS]
+  steps = np.arange(size)
+  rays = []
+  for across, down in offsets:
+    right = (steps + across) / size * 2 - 1
+    below = (steps + down) / size * 2 - 1
+    below, right = np.meshgrid(below, right, indexing="ij")
+    ray = np.stack(
+      [-right * HALF_VIEW, -np.ones_like(right), -below * HALF_VIEW], axis=-1
+    )
+    sin, cos = np.sin(CAMERA_TILT), np.cos(CAMERA_TILT)
+    tilt = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    rays.append((ray @ tilt.T).reshape(-1, 3))
+  rays = np.stack(rays)
+  return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+
+
+def _placed(scene, travel, place, turn, waves):
+  """Centres [P, 3] and rotations [P, 3, 3] of the things at one moment."""
+  shift = scene["wave"] @ waves
+  centre = scene["centre"] + scene["swing"] * shift[:, None]
+  wrap = scene["wrap"]
+  ahead = jnp.mod(centre[:, 1] + travel, jnp.maximum(wrap, 1e-3)) - wrap + 1.5
+  y = jnp.where(wrap > 0, ahead, centre[:, 1])
+  centre = jnp.stack(
+    [centre[:, 0], y, centre[:, 2] - scene["slope"] * y], axis=-1
+  )
+  worn = scene["worn"][:, None] > 0
+  centre = jnp.where(worn, place + centre @ turn.T, centre)
+  turned = jnp.where(worn[..., None], turn @ scene["turn"], scene["turn"])
+  return centre, turned
+
+
+def _distances(origin, rays, centre, turned, half):
+  """Distance [N, P] along each ray to the surface of each thing."""
+  start = jnp.einsum("pi,pij->pj", origin - centre, turned) / half
+  along = jnp.einsum("ni,pij->jnp", rays, turned) / half.T[:, None]
+  number = things.MAX_BOXES
+  # Boxes: the ray is inside all three slabs between `near` and `far`.
+  inverse = 1.0 / jnp.where(jnp.abs(along) < 1e-9, 1e-9, along)
+  inverse = inverse[..., :number]
+  middle = -start[:number].T[:, None] * inverse
+  reach = jnp.abs(inverse)
+  near = jnp.max(middle - reach, axis=0)
+  far = jnp.min(middle + reach, axis=0)
+  boxes = jnp.where((near < far) & (near > 0), near, _FAR)
+  # Balls: the smaller root of |start + s along|² = 1.
+  along = along[..., number:]
+  start = start[number:].T[:, None]
+  a, b = (along * along).sum(0), (along * start).sum(0)
+  root = b * b - a * ((start * start).sum(0) - 1.0)
+  s = (-b - jnp.sqrt(jnp.maximum(root, 0.0))) / a
+  balls = jnp.where((root > 0) & (s > 0), s, _FAR)
+  return jnp.concatenate([boxes, balls], axis=-1)
+
+
+def _surroundings(scene, travel, origin, rays):
+  """Distance [N] and colour [N, 3] of floor, walls, ceiling or sky."""
+  bounds = jnp.where(rays > 0, scene["room_high"], scene["room_low"])
+  safe = jnp.where(jnp.abs(rays) < 1e-9, 1e-9, rays)
+  reach = (bounds - origin) / safe
+  face = jnp.argmin(reach, axis=-1)
+  distance = jnp.min(reach, axis=-1)
+  point = origin + distance[:, None] * rays
+  # Floor: a soft checker that travels with the path.
+  tile = scene["tile"]
+  checker = jnp.sin(point[:, 0] * tile) * jnp.sin((point[:, 1] - travel) * tile)
+  fade = jnp.exp(-distance / 6.0)
+  floor = (
+    scene["floor"]
+    * (0.92 + 0.16 * fade * jnp.clip(4 * checker, -1, 1))[:, None]
+  )
+  panel = jnp.sin(point[:, 0] * 3.0) + jnp.sin(point[:, 1] * 3.0)
+  side = jnp.where(face == 0, 0.88, 1.0)
+  wall = (
+    scene["wall"] * (side * (0.96 + 0.05 * jnp.clip(panel, -1, 1)))[:, None]
+  )
+  ceiling = jnp.where(rays[:, 2:] > 0, jnp.array([[0.93, 0.93, 0.9]]), floor)
+  indoors = jnp.where((face == 2)[:, None], ceiling, wall)
+  rise = jnp.clip(rays[:, 2:], 0.0, 1.0)
+  sky = scene["sky"] * (1.0 - rise) + jnp.array([0.35, 0.55, 0.9]) * rise
+  hills = 0.06 + 0.04 * jnp.sin(5.0 * rays[:, :1]) * jnp.sin(3.0 * rays[:, :1])
+  sky = jnp.where(rays[:, 2:] < hills, scene["wall"], sky)
+  down = (rays[:, 2] < 0) & (face == 2)
+  outdoors = jnp.where(down[:, None], floor, sky)
+  return distance, jnp.where(scene["open"] > 0, outdoors, indoors)
+
+
+def _moment(scene, travel, place, turn, waves, rays):
+  """Colours [N, 3] of one moment."""
+  centre, turned = _placed(scene, travel, place, turn, waves)
+  rays = rays @ turn.T
+  reach = _distances(place, rays, centre, turned, scene["half"])
+  nearest = jnp.argmin(reach, axis=-1)
+  distance = jnp.min(reach, axis=-1)
+  back, colour = _surroundings(scene, travel, place, rays)
+  point = place + distance[:, None] * rays
+  own_turn = turned[nearest]
+  local = jnp.einsum("ni,nij->nj", point - centre[nearest], own_turn)
+  local = local / scene["half"][nearest]
+  # A box's normal is the axis nearest its face; a ball's is radial.
+  size = jnp.abs(local)
+  facet = jnp.sign(local) * (size >= jnp.max(size, axis=-1, keepdims=True))
+  is_box = (nearest < things.MAX_BOXES)[:, None]
+  normal = jnp.where(is_box, facet, local / scene["half"][nearest])
+  normal = jnp.einsum("nij,nj->ni", own_turn, normal)
+  normal = normal / (jnp.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9)
+  light = 0.62 + 0.38 * normal @ scene["light"]
+  stripes = scene["stripes"][nearest]
+  across = jnp.where(stripes < 0, local[:, 2], local[:, 0])
+  band = jnp.clip(3.0 * jnp.sin(jnp.pi * stripes * across), -1.0, 1.0)
+  light = light * (1.0 - 0.28 * jnp.abs(jnp.sign(stripes)) * (1.0 - band))
+  shown = scene["colour"][nearest] * light[:, None]
+  return jnp.where((distance < back)[:, None], shown, colour)
+
+
+def _frame(scene, block, travel, size):
+  t = jnp.linspace(-0.5, 0.5, MOMENTS) * SHUTTER_S
+  place, turn, waves = motion.camera(t, block)
+  picture = jax.vmap(_moment, in_axes=(None, 0, 1, 2, 1, 0))(
+    scene, travel + block["speed"] * t, place, turn, waves, _rays(size)
+  ).mean(axis=0)
+  picture = jnp.clip(picture * scene["exposure"], 0.0, 1.0)
+  return jnp.round(255.0 * picture).astype(jnp.uint8).reshape(size, size, 3)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def frames(scene, block, travel, *, size: int):
+  """Render K frames, uint8 [K, size, size, 3].
+
+  Args:
+    scene: tree of arrays [K, ...]: `things.pack`, and the surroundings that
+      `scenes.look` adds.
+    block: `motion.blocks` at the frames' times, and the present bout's speed.
+    travel: [K] metres along the path, reduced to `scenes.LOOP_M`.
+    size: pixels a side.
+  """
+  return jax.lax.map(lambda each: _frame(*each, size), (scene, block, travel))
