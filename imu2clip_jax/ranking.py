@@ -119,9 +119,9 @@ def _fold_counts(counts, best, queries, tile, pairs, skip, count_ties):
   """Add (wrong rows above the best match, wrong tied, right tied)."""
   scores, right, new = _scores(queries, tile, pairs, skip)
   better, wrong_tied, right_tied = counts
-  better += ((scores > best) & ~right & new).sum(0)
+  better += ((scores > best[None, :]) & ~right & new).sum(0)
   if count_ties:
-    tied = (scores == best) & new
+    tied = (scores == best[None, :]) & new
     wrong_tied += (tied & ~right).sum(0)
     right_tied += (tied & right).sum(0)
   return jnp.stack([better, wrong_tied, right_tied])

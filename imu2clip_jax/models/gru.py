@@ -45,17 +45,15 @@ def gru_last(
   hidden = wh.shape[0]
   bi, bh = params["bi"].astype(wide), params["bh"].astype(wide)
   # The biases of r and z only ever appear as a sum.
-  bias = bi + bh.at[2 * hidden :].set(0)
-  bias_n = bh[2 * hidden :]
-
-  def project(x):
-    return jnp.matmul(x, wi, preferred_element_type=wide) + bias
+  bias = (bi + bh.at[2 * hidden :].set(0))[None, :]
+  bias_n = bh[None, 2 * hidden :]
 
   def step(h, inputs):
     x, keep = inputs
-    from_x = x if hoist else project(x)
+    if not hoist:
+      x = jnp.matmul(x, wi, preferred_element_type=wide) + bias
     from_h = jnp.matmul(h.astype(wh.dtype), wh, preferred_element_type=wide)
-    xr, xz, xn = jnp.split(from_x, 3, -1)
+    xr, xz, xn = jnp.split(x, 3, -1)
     hr, hz, hn = jnp.split(from_h, 3, -1)
     r, z = jax.nn.sigmoid(xr + hr), jax.nn.sigmoid(xz + hz)
     n = jnp.tanh(xn + r * (hn + bias_n))
@@ -64,7 +62,9 @@ def gru_last(
 
   h = jnp.zeros((x.shape[0], hidden), wide)
   x = jnp.swapaxes(x, 0, 1)
-  inputs = (project(x) if hoist else x, None if mask is None else mask.T)
+  if hoist:
+    x = jnp.matmul(x, wi, preferred_element_type=wide) + bias[None]
+  inputs = (x, None if mask is None else mask.T)
   return jax.lax.scan(step, h, inputs, reverse=reverse, unroll=unroll)[0]
 
 

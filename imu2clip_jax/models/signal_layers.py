@@ -38,7 +38,8 @@ class GroupNorm(nn.Module):
       y = jnp.where(keep, y, 0)
       y = jnp.where(keep, y - y.sum((1, 3), keepdims=True) / count, 0)
       spread = (y * y).sum((1, 3), keepdims=True) / count
-    y = (y * jax.lax.rsqrt(spread + _EPS)).reshape(x.shape) * scale + bias
+    y = (y * jax.lax.rsqrt(spread + _EPS)).reshape(x.shape) * scale[None, None]
+    y = y + bias[None, None]
     return y if lengths is None else jnp.where(keep[..., 0], y, 0)
 
 
@@ -86,7 +87,7 @@ def max_pool(x: jax.Array, size: int) -> jax.Array:
 
 def time_mask(lengths: jax.Array, time: int) -> jax.Array:
   """Return bool [B, T]: the first `lengths[b]` samples of each window."""
-  return jnp.arange(time) < lengths[:, None]
+  return jnp.arange(time)[None, :] < lengths[:, None]
 
 
 def unit_norm(x: jax.Array) -> jax.Array:
