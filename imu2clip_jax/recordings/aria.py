@@ -10,14 +10,13 @@ in which both IMUs and both generations agree. Needs `projectaria-tools` (extra
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from imu2clip_jax.recordings import delimited, splits
+from imu2clip_jax.recordings import parsing, splits
 from imu2clip_jax.recordings.recording import Entry, Imu, Recording
 
 _FILES = ("recording.vrs", "video.vrs")
@@ -106,12 +105,9 @@ def _open(path, recording_id, wearer_id, options):
 def _wearer(path, root):
   about = path.with_name("metadata.json")
   if about.exists():
-    try:
-      location = json.loads(about.read_text()).get("location")
-    except (ValueError, AttributeError) as error:
-      raise ValueError(f"{about}: is not a JSON object: {error}") from error
-    if location is not None:
-      return f"location_{location}"
+    facts = parsing.read_json(about)
+    if isinstance(facts, dict) and "location" in facts:
+      return f"location_{facts['location']}"
   return path.relative_to(root).with_suffix("").parts[0]
 
 
@@ -289,9 +285,9 @@ def read_words(path) -> list[tuple[int, int, str, float]]:
   """
   columns = ("startTime_ns", "endTime_ns", "written", "confidence")
   words = []
-  for row in delimited.rows(path, columns):
+  for row in parsing.rows(path, columns):
     begin, end, confidence = (
-      delimited.number(path, row, columns[i]) for i in (0, 1, 3)
+      parsing.number(path, row, columns[i]) for i in (0, 1, 3)
     )
     words.append((int(begin), int(end), row["written"].strip(), confidence))
   return sorted(words)

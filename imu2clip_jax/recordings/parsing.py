@@ -1,13 +1,31 @@
-"""Comma-separated files: small ones as rows of text, long ones as numbers."""
+"""Files that others wrote: CSV as rows of text or as numbers, npz and JSON.
+
+Whatever is wrong with one raises ValueError with its name.
+"""
 
 import csv
+import json
 import os
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow
 import pyarrow.csv
 
+# What NumPy and zipfile raise for a damaged or hostile npz.
+_DAMAGED = (
+  ValueError,
+  EOFError,
+  KeyError,
+  NotImplementedError,
+  RuntimeError,
+  MemoryError,
+  SyntaxError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
 _MISSING = ["", "NULL", "null", "None", "nan", "NaN", "NA"]
 
 
@@ -98,6 +116,49 @@ def numbers(
     name: table[name].to_numpy(zero_copy_only=False).astype(str)
     for name in strings
   }
+
+
+def arrays(
+  path: str | os.PathLike, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+  """Read arrays of an npz; nothing in it is unpickled.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: it is damaged, lacks an array or holds objects; names the file.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as stored:
+      if not isinstance(stored, np.lib.npyio.NpzFile):
+        raise ValueError("is a single array")
+      missing = [name for name in names if name not in stored.files]
+      if missing:
+        raise ValueError(
+          f"lacks the arrays {', '.join(missing)}; it has "
+          f"{', '.join(stored.files[:20])}"
+        )
+      return {name: stored[name] for name in names}
+  except _DAMAGED as error:
+    raise ValueError(f"{path}: is not a usable npz: {error}") from error
+
+
+def read_json(path: str | os.PathLike, slim: Callable[[dict], object] = dict):
+  """Parse a JSON file.
+
+  Args:
+    path: the file, UTF-8.
+    slim: what to keep of every object, called from the inside out; makes huge
+      files fit into memory.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: it is no JSON; names the file.
+  """
+  try:
+    with open(path, encoding="utf-8-sig") as file:
+      return json.load(file, object_hook=slim)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path}: is not a JSON file: {error}") from error
 
 
 def _check_header(path, header, required):

@@ -1,0 +1,271 @@
+"""Ego4D: IMU CSV, canonical video and narrations, of releases v1 and v2.
+
+    ROOT/v2/ego4d.json
+    ROOT/v2/imu/VIDEO_UID.csv
+    ROOT/v2/video_540ss/VIDEO_UID.mp4 (or full_scale/)
+    ROOT/v2/annotations/narration.json (or all_narrations_redacted.json)
+
+The clock is the canonical video's. Rows come as stored, unsorted, with their
+repeats and absurd stamps; only those without a canonical stamp, which lie
+outside the canonical video, have no time and are left out. Cells without a
+number are NaN. The CSV does not say which camera it was, so the axes' frame is
+"device".
+"""
+
+import dataclasses
+import functools
+import math
+import os
+import pathlib
+import warnings
+
+import numpy as np
+
+from imu2clip_jax.recordings import imu2clip_lists, parsing, splits
+from imu2clip_jax.recordings.recording import Entry, Imu, Recording
+from imu2clip_jax.recordings.video import VideoFile
+
+_VIDEO_FOLDERS = ("video_540ss", "full_scale")  # the first is quicker to read
+_NARRATIONS = ("narration.json", "all_narrations_redacted.json")
+_TIME = "canonical_timestamp_ms"
+_ACCEL = ("accl_x", "accl_y", "accl_z")
+_GYRO = ("gyro_x", "gyro_y", "gyro_z")
+
+
+def open_ego4d(
+  path: str | os.PathLike,
+  video: str | os.PathLike | None = None,
+  texts: list[tuple[float, float, str]] | None = None,
+  wearer_only: bool = True,
+) -> Recording:
+  """Open one recording by its IMU file.
+
+  Args:
+    path: `imu/VIDEO_UID.csv`.
+    video: its video; None looks for it in the tree around `path`, and goes
+      without where there is none.
+    texts: narrations; None reads them from the tree's annotations, if there are
+      any (the file of all videos: seconds, and gigabytes of memory).
+    wearer_only: of the tree's narrations keep those about the camera wearer,
+      which contain "#c" in either case, as IMU2CLIP does.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: a column is missing, a cell is no number, or no row has a time.
+  """
+  path = pathlib.Path(path)
+  if video is None:
+    video = _video(path)
+  if texts is None:
+    narrations = _narrations(path.parent.parent)
+    said = read_narrations(narrations).get(path.stem, []) if narrations else []
+    texts = _as_texts(said, wearer_only)
+  return Recording(
+    recording_id=path.stem,
+    wearer_id="",
+    imu=_read_imu(path),
+    video=VideoFile(video, container_zero_s=0.0) if video else None,
+    texts=texts,
+  )
+
+
+def find(
+  root: str | os.PathLike,
+  checkout: str | os.PathLike | None = None,
+  fold: int = 0,
+  wearer_only: bool = True,
+) -> list[Entry]:
+  """Find every video with an IMU file.
+
+  Splits are by `fb_participant_id`; a video without one counts as a wearer of
+  its own.
+
+  Args:
+    root: the download's folder, or its `v1` or `v2`; of both v2 is taken.
+    checkout: a checkout of facebookresearch/imu2clip: take its splits (videos
+      in none of them are left out; each video is then its own wearer, because
+      these splits are by video), its labels, and leave out narrations whose
+      published window is listed as bad.
+    fold: which of the checkout's ten folds.
+    wearer_only: see `open_ego4d`.
+
+  Raises:
+    FileNotFoundError: the tree, ego4d.json or the checkout is missing.
+    ValueError: a file of the tree is damaged.
+  """
+  tree = _tree(pathlib.Path(root))
+  about = _metadata(tree / "ego4d.json")
+  paths = {p.stem: p for p in sorted((tree / "imu").glob("*.csv"))}
+  paths = {uid: p for uid, p in paths.items() if uid in about}
+  if not paths:
+    raise FileNotFoundError(
+      f"{tree / 'imu'}: holds no VIDEO_UID.csv of a video in ego4d.json"
+    )
+  narrations = _narrations(tree)
+  said = read_narrations(narrations) if narrations else {}
+  labels, bad = {}, set()
+  if checkout is None:
+    wearers = {uid: about[uid].wearer_id for uid in paths}
+    split = splits.by_wearer(wearers.values())
+    split = {uid: split[wearer] for uid, wearer in wearers.items()}
+  else:
+    split = imu2clip_lists.read_splits(checkout, fold)
+    wearers = {uid: f"video_{uid}" for uid in paths}
+    labels = imu2clip_lists.read_labels(checkout, fold)
+    bad = imu2clip_lists.read_bad_windows(
+      pathlib.Path(checkout) / "dataset/ego4d/bad_imu_windows_2.5.json"
+    )
+  entries = []
+  for uid, path in paths.items():
+    if uid not in split:
+      continue
+    points = _without_bad(said.get(uid, []), uid, about[uid].duration_s, bad)
+    opener = functools.partial(
+      _open,
+      path,
+      wearers[uid],
+      _as_texts(points, wearer_only),
+      labels.get(uid, []),
+    )
+    entries.append(Entry(uid, wearers[uid], split[uid], opener))
+  return entries
+
+
+def _open(path, wearer_id, texts, labels):
+  return dataclasses.replace(
+    open_ego4d(path, texts=texts), wearer_id=wearer_id, labels=labels
+  )
+
+
+def _tree(root):
+  for tree in (root, root / "v2", root / "v1"):
+    if (tree / "imu").is_dir():
+      return tree
+  raise FileNotFoundError(
+    f"{root}: neither it nor its v2 or v1 holds a folder 'imu'"
+  )
+
+
+def _video(path):
+  for folder in _VIDEO_FOLDERS:
+    video = path.parent.parent / folder / f"{path.stem}.mp4"
+    if video.exists():
+      return video
+  return None
+
+
+def _narrations(tree):
+  found = [tree / "annotations" / name for name in _NARRATIONS]
+  return next((path for path in found if path.exists()), None)
+
+
+def _read_imu(path):
+  columns = parsing.numbers(path, (_TIME, *_GYRO, *_ACCEL))
+  t_s = columns[_TIME] / 1e3
+  known = np.isfinite(t_s)
+  if not known.any():
+    raise ValueError(f"{path}: no row has a {_TIME}")
+  t_s = t_s[known]
+  accel = np.stack([columns[name][known] for name in _ACCEL], axis=1)
+  gyro = np.stack([columns[name][known] for name in _GYRO], axis=1)
+  for sensor, names in ((accel, _ACCEL), (gyro, _GYRO)):
+    for i, j in ((0, 1), (1, 2), (0, 2)):
+      if len(sensor) > 1 and np.array_equal(sensor[:, i], sensor[:, j]):
+        warnings.warn(
+          f"{path}: {names[i]} and {names[j]} are equal in every row: "
+          "an axis was lost",
+          stacklevel=3,
+        )
+  return Imu(t_s, accel, t_s, gyro, "device")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Video:
+  wearer_id: str
+  duration_s: float
+
+
+def _metadata(path) -> dict[str, _Video]:
+  """Return video id -> what ego4d.json says about it."""
+  found = {}
+  try:
+    for video in parsing.read_json(path)["videos"]:
+      wearer = video.get("fb_participant_id")
+      length = (video.get("video_metadata") or {}).get("video_duration_sec")
+      uid = video["video_uid"]
+      found[uid] = _Video(
+        f"video_{uid}" if wearer is None else f"participant_{wearer}",
+        float(video["duration_sec"] if length is None else length),
+      )
+  except (KeyError, TypeError, AttributeError, OverflowError) as error:
+    raise ValueError(f"{path}: is not Ego4D's ego4d.json: {error!r}") from error
+  return found
+
+
+def read_narrations(
+  path: str | os.PathLike,
+) -> dict[str, list[tuple[float, str]]]:
+  """Read the narrations of all videos, in either published schema.
+
+  Args:
+    path: narration.json ({uid: {"narration_pass_1": {"narrations": [...]}}}) or
+      all_narrations_redacted.json ({"videos": {uid: {"narrations": [...]}}}).
+
+  Returns:
+    video id -> [(time_s, text)] in order of time; the same text at the same
+    time in both passes is one. Narrations without a time or a text are left
+    out.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: the file is damaged.
+  """
+  everything = parsing.read_json(path, _slim)
+  found = {}
+  try:
+    if "videos" in everything:
+      everything = everything["videos"]
+    for uid, video in everything.items():
+      said = set()
+      for one in (
+        video,
+        video.get("narration_pass_1"),
+        video.get("narration_pass_2"),
+      ):
+        listed = (one or {}).get("narrations") or []
+        said.update(n for n in listed if isinstance(n, tuple))
+      found[uid] = sorted(said)
+  except (TypeError, AttributeError) as error:
+    raise ValueError(f"{path}: is not Ego4D's narrations: {error}") from error
+  return found
+
+
+def _slim(thing: dict):
+  """Turn the object of a narration into (time_s, text), or None."""
+  for time, text in (("timestamp_sec", "narration_text"), ("time", "text")):
+    if time in thing and text in thing:
+      try:
+        time_s = float(thing[time])
+      except (TypeError, ValueError, OverflowError):
+        return None
+      usable = math.isfinite(time_s) and isinstance(thing[text], str)
+      return (time_s, thing[text]) if usable else None
+  return thing
+
+
+def _as_texts(points, wearer_only):
+  return [
+    (time_s, time_s, text)
+    for time_s, text in points
+    if not wearer_only or "#c" in text.lower()
+  ]
+
+
+def _without_bad(points, uid, duration_s, bad):
+  """Leave out the narrations whose published window has no usable IMU."""
+  return [
+    (time_s, text)
+    for time_s, text in points
+    if (uid, *(imu2clip_lists.published_window(time_s, duration_s) or ()))
+    not in bad
+  ]
