@@ -1,0 +1,194 @@
+"""`imu2clip build`: raw recordings → windows, as a TFDS data set.
+
+A folder datasets/NAME_imu holds NAME_imu_dataset_builder.py, which names a
+reader and its options and nothing more:
+
+    NAME, VERSION  of the data set
+    FIND           the reader's `find(root, **options) -> list of Entry`
+    OPTIONS        options of FIND                                 (optional)
+    WINDOWS        fields of `windows.Options` that differ         (optional)
+    ABOUT          facts for metadata.json: source, licence        (optional)
+    WORKERS        processes, 0 for readers that run on jax        (optional)
+    NEEDS_RAW      False if FIND takes no folder                   (optional)
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import runpy
+import sys
+from collections.abc import Sequence
+
+from imu2clip_jax import command
+from imu2clip_jax.data import builder, windows
+
+_DEFAULTS = {"OPTIONS": {}, "WINDOWS": {}, "ABOUT": {}, "NEEDS_RAW": True}
+
+
+def load(folder) -> dict:
+  """Return the names that a dataset folder's builder file defines.
+
+  Args:
+    folder: datasets/NAME_imu, or the builder file in it.
+
+  Raises:
+    FileNotFoundError: there is no builder file.
+    ValueError: NAME, VERSION or FIND is missing in it.
+  """
+  path = pathlib.Path(folder)
+  if path.is_dir():
+    path = path / f"{path.resolve().name}_dataset_builder.py"
+  if not path.is_file():
+    raise FileNotFoundError(f"no dataset builder {path}")
+  names = _DEFAULTS | {"WORKERS": os.cpu_count()} | runpy.run_path(str(path))
+  for needed in ("NAME", "VERSION", "FIND"):
+    if needed not in names:
+      raise ValueError(f"{path}: does not define {needed}")
+  return names
+
+
+def build(
+  folder,
+  raw,
+  data_dir,
+  *,
+  reader_options: dict | None = None,
+  window_options: dict | None = None,
+  name: str | None = None,
+  workers: int | None = None,
+) -> dict:
+  """Build the data set that a dataset folder names.
+
+  Args:
+    folder: datasets/NAME_imu.
+    raw: folder of raw recordings, None for a reader that needs none.
+    data_dir: folder that holds data sets.
+    reader_options, window_options: override the builder file's.
+    name: of the data set, in place of the builder file's.
+    workers: processes, in place of the builder file's.
+
+  Returns:
+    What `builder.build` returns.
+  """
+  spec = load(folder)
+  if spec["NEEDS_RAW"] and raw is None:
+    raise ValueError(f"{spec['NAME']} needs --raw, the folder of recordings")
+  options = spec["OPTIONS"] | (reader_options or {})
+  try:
+    entries = spec["FIND"](raw, **options)
+  except TypeError as error:
+    if "unexpected keyword argument" not in str(error):
+      raise
+    raise ValueError(f"the reader of {spec['NAME']}: {error}") from error
+  cut = windows.Options(**(spec["WINDOWS"] | (window_options or {})))
+  about = spec["ABOUT"] | {"reader": _plain(options)}
+  return builder.build(
+    name or spec["NAME"],
+    entries,
+    data_dir,
+    cut,
+    version=spec["VERSION"],
+    about=about,
+    workers=spec["WORKERS"] if workers is None else workers,
+  )
+
+
+def _plain(options):
+  return json.loads(json.dumps(options))
+
+
+def table(summary: dict) -> str:
+  """Return the windows kept and dropped by reason, a split a line."""
+  counts = summary["windows"]
+  others = {r for count in counts.values() for r in count} - {"kept"}
+  reasons = ["kept", *sorted(others)]
+  rows = [["split", *reasons]]
+  for split, count in counts.items():
+    rows.append([split, *(str(count.get(reason, 0)) for reason in reasons)])
+  widths = [
+    max(len(cell) for cell in column) for column in zip(*rows, strict=True)
+  ]
+  lines = [
+    "  ".join(
+      cell.ljust(width) if i == 0 else cell.rjust(width)
+      for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    for row in rows
+  ]
+  for recording, error in summary["failed"].items():
+    lines.append(f"left out {recording}: {error}")
+  for recording, warnings in summary["warnings"].items():
+    lines += [f"check {recording}: {warning}" for warning in warnings]
+  return "\n".join([*lines, f"written to {summary['path']}"])
+
+
+def parser() -> argparse.ArgumentParser:
+  """Return the verb's argument parser."""
+  p = command.parser(
+    "build",
+    "Cut raw recordings into windows of IMU, frames and narrations.",
+    "imu2clip build datasets/classyglass_imu --raw=classyglass "
+    "--data_dir=data --with classes=all",
+  )
+  p.add_argument("folder", help="datasets/NAME_imu")
+  p.add_argument("--raw", help="folder of the raw recordings")
+  p.add_argument("--data_dir", required=True, help="folder to write into")
+  p.add_argument("--name", help="name of the data set, if not the folder's")
+  p.add_argument(
+    "--with",
+    dest="reader",
+    metavar="KEY=VALUE",
+    action="append",
+    default=[],
+    help="option of the reader; VALUE is JSON or a plain string",
+  )
+  group = p.add_argument_group("windows")
+  for field in dataclasses.fields(windows.Options):
+    group.add_argument(
+      f"--{field.name}",
+      type=type(field.default),
+      help=f"default {field.default}, or the folder's",
+    )
+  p.add_argument("--workers", type=int, help="processes; 0 uses this one")
+  p.add_argument("--json", action="store_true", help="result as JSON on stdout")
+  return p
+
+
+def _reader_option(text):
+  key, equals, value = text.partition("=")
+  if not equals or not key:
+    raise ValueError(f"--with {text}: expected KEY=VALUE")
+  try:
+    return key, json.loads(value)
+  except json.JSONDecodeError:
+    return key, value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Run the verb."""
+  args = parser().parse_args(argv)
+  given = {
+    field.name: getattr(args, field.name)
+    for field in dataclasses.fields(windows.Options)
+    if getattr(args, field.name) is not None
+  }
+  summary = build(
+    args.folder,
+    args.raw,
+    args.data_dir,
+    reader_options=dict(_reader_option(text) for text in args.reader),
+    window_options=given,
+    name=args.name,
+    workers=args.workers,
+  )
+  if args.json:
+    command.print_json(summary)
+  else:
+    print(table(summary))
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(command.run(main))
