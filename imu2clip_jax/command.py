@@ -46,12 +46,17 @@ def run(
     return 130
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
   """Write a whole file or nothing: a temporary name, then a rename."""
   path = pathlib.Path(path)
   temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-  temporary.write_text(text)
+  temporary.write_bytes(data)
   os.replace(temporary, path)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+  """Write a whole UTF-8 file or nothing."""
+  write_bytes(path, text.encode())
 
 
 def print_json(document: dict) -> None:

@@ -1,0 +1,381 @@
+"""Name activities: zero-shot, linear probe, fine-tune (paper, Table 3).
+
+Labels are int: -1 where a window has none, -2 where it has one that is not
+asked about. Both are left out, the first are counted as "n_unlabelled". Scores
+are what `metrics.recognition` returns with 95 % bootstrap intervals, plain
+numbers ready for JSON; predictions are the class of every row, int32 [N].
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+
+from imu2clip_jax import metrics, optim
+
+_RESAMPLES = 1000
+_CHUNK_ROWS = 256
+
+
+def prompt_embeddings(
+  embed_texts: Callable[[list[str]], np.ndarray],
+  names: Sequence[str],
+  prompts: Sequence[str],
+) -> np.ndarray:
+  """Embed class names as the mean over prompts of unit vectors, made unit.
+
+  The prompt ensemble of CLIP (arXiv 2103.00020, section 3.1.4).
+
+  Args:
+    embed_texts: texts -> [n, D] unit norm, the teacher's.
+    names: C class names.
+    prompts: templates with {} in the place of the name.
+
+  Returns:
+    [C, D] float32.
+
+  Raises:
+    ValueError: there is no prompt, or one without {}.
+  """
+  if not prompts or any("{}" not in prompt for prompt in prompts):
+    raise ValueError(
+      "config.recognition.prompts needs one or more texts with {} in the place "
+      f"of the label, got {list(prompts)}"
+    )
+  texts = [p.replace("{}", name) for name in names for p in prompts]
+  units = np.asarray(embed_texts(texts), np.float64)
+  mean = units.reshape(len(names), len(prompts), -1).mean(1)
+  return (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
+
+
+def zero_shot(
+  embeddings: np.ndarray,
+  label_embeddings: np.ndarray,
+  labels: np.ndarray,
+  label_names: Sequence[str],
+  *,
+  averaged: Sequence[int] | None = None,
+) -> tuple[dict, np.ndarray]:
+  """Name each row by the nearest class text.
+
+  Args:
+    embeddings: [N, D] of windows (IMU, or frames for the teacher alone).
+    label_embeddings: [C, D], see `prompt_embeddings`.
+    labels: [N] int classes, -1 unlabelled.
+    label_names: C names.
+    averaged: the classes that macro-F1 averages and "per_class" lists; None
+      for scikit-learn's rule, those that occur or are named.
+
+  Raises:
+    ValueError: shapes do not fit, or no row is labelled.
+  """
+  if label_embeddings.shape != (len(label_names), embeddings.shape[1]):
+    raise ValueError(
+      f"label embeddings are {list(label_embeddings.shape)}, expected "
+      f"{[len(label_names), embeddings.shape[1]]}"
+    )
+  predictions = np.argmax(embeddings @ label_embeddings.T, axis=1)
+  return score(labels, predictions, label_names, averaged=averaged), predictions
+
+
+def linear_probe(
+  train_x: np.ndarray,
+  train_y: np.ndarray,
+  validation_x: np.ndarray,
+  validation_y: np.ndarray,
+  test_x: np.ndarray,
+  test_y: np.ndarray,
+  label_names: Sequence[str],
+  penalties: Sequence[float],
+) -> tuple[dict, np.ndarray, dict]:
+  """Fit multinomial logistic regression on frozen embeddings.
+
+  Features are standardised by the training rows. The L2 penalty is the one with
+  the best validation macro-F1, of equals the strongest: a path from strong to
+  weak, each start where the last ended, chooses it, and the chosen one is
+  solved to convergence.
+
+  Args:
+    train_x, validation_x, test_x: [N, D] embeddings.
+    train_y, validation_y, test_y: [N] int classes, -1 unlabelled.
+    label_names: C names.
+    penalties: L2 penalties to choose from, see `fit_logistic`.
+
+  Returns:
+    scores (with "l2", the chosen penalty), predictions, and the head
+    {"kernel" [D, C], "bias" [C]} float64 for embeddings as they came.
+
+  Raises:
+    ValueError: a split without a labelled row.
+  """
+  rows = _labelled(train_y, "training")
+  checked = _labelled(validation_y, "validation")
+  x, y = np.asarray(train_x, np.float64)[rows], np.asarray(train_y)[rows]
+  mean, std = x.mean(0), x.std(0)
+  # A feature that never changes says nothing: 1 keeps it at 0.
+  std = np.where(std > 1e-12, std, 1.0)
+  x = (x - mean) / std
+
+  def head_of(solution):
+    kernel = solution["kernel"] / std[:, None]
+    return {"kernel": kernel, "bias": solution["bias"] - mean @ kernel}
+
+  solution, best_f1 = None, -1.0
+  for l2 in sorted(penalties, reverse=True):
+    solution = fit_logistic(
+      x, y, len(label_names), l2, start=solution, tolerance=1e-4
+    )
+    named = _name(head_of(solution), validation_x[checked])
+    f1 = _macro_f1(validation_y[checked], named, len(label_names))
+    if f1 > best_f1:
+      best_f1, chosen, start = f1, l2, solution
+  solution = fit_logistic(x, y, len(label_names), chosen, start=start)
+  head = head_of(solution)
+  predictions = _name(head, test_x)
+  scores = score(test_y, predictions, label_names) | {"l2": float(chosen)}
+  return scores, predictions, head
+
+
+def fit_logistic(
+  x: np.ndarray,
+  y: np.ndarray,
+  num_classes: int,
+  l2: float,
+  *,
+  start: dict | None = None,
+  tolerance: float = 1e-6,
+) -> dict:
+  """Minimise mean cross entropy + l2/2 · |kernel|² by L-BFGS, in float64.
+
+  The bias is not penalised; scikit-learn's C is 1 / (n · l2).
+
+  Args:
+    x: [n, D] features.
+    y: [n] int classes 0 .. num_classes - 1.
+    num_classes: C.
+    l2: the penalty.
+    start: an earlier solution to begin at; None begins at zero.
+    tolerance: largest entry of the gradient at the end.
+
+  Returns:
+    {"kernel" [D, C], "bias" [C]} float64.
+
+  Raises:
+    FloatingPointError: the solver did not get there.
+  """
+  n, dim = x.shape
+  true = np.arange(n), y
+
+  def value_and_gradient(flat):
+    kernel, bias = flat[:-num_classes].reshape(dim, -1), flat[-num_classes:]
+    z = x @ kernel + bias
+    z -= z.max(1, keepdims=True)
+    z_true = z[true]
+    np.exp(z, out=z)
+    total = z.sum(1)
+    value = (np.log(total) - z_true).mean() + l2 / 2 * (kernel**2).sum()
+    z /= total[:, None]
+    z[true] -= 1
+    z /= n
+    gradient = np.concatenate([(x.T @ z + l2 * kernel).ravel(), z.sum(0)])
+    return value, gradient
+
+  first = np.zeros((dim + 1) * num_classes)
+  if start is not None:
+    first = np.concatenate([start["kernel"].ravel(), start["bias"]])
+  options = {
+    "gtol": tolerance,
+    "ftol": 0.0,
+    "maxiter": 10_000,
+    "maxfun": 20_000,
+  }
+  result = scipy.optimize.minimize(
+    value_and_gradient, first, jac=True, method="L-BFGS-B", options=options
+  )
+  # The line search may end at rounding error, a little above the tolerance.
+  if not np.abs(result.jac).max() < 10 * tolerance:
+    raise FloatingPointError(f"logistic regression stopped: {result.message}")
+  return {
+    "kernel": result.x[:-num_classes].reshape(dim, -1),
+    "bias": result.x[-num_classes:],
+  }
+
+
+def fine_tune(
+  encoder,
+  params: dict,
+  train: dict,
+  validation: dict,
+  test: dict,
+  label_names: Sequence[str],
+  *,
+  head: dict,
+  steps: int,
+  batch_size: int,
+  learning_rate: float,
+  weight_decay: float = 1e-2,
+  checks: int = 10,
+  seed: int = 0,
+  progress: Callable[[Iterable], Iterable] = iter,
+) -> tuple[dict, np.ndarray]:
+  """Train encoder and linear head together on labelled windows.
+
+  AdamW with a cosine to zero. The probe's head is the start: a fresh one would
+  tear the features apart in its first steps (arXiv 2202.10054). Of `checks`
+  equally spaced looks at the validation split, the parameters with the best
+  macro-F1 are kept.
+
+  Args:
+    encoder: has apply(params, imu, sensor_mask=) -> [B, D].
+    params: its parameters; left as they are.
+    train, validation, test: {"imu" [N, T, 6], "sensor_mask" [N, 2],
+      "labels" [N] int, -1 unlabelled}.
+    label_names: C names.
+    head: {"kernel" [D, C], "bias" [C]}, see `linear_probe`.
+    steps: optimizer steps.
+    batch_size: windows a step.
+    learning_rate: its peak.
+    weight_decay: of matrices.
+    checks: looks at the validation split.
+    seed: of the order of windows.
+    progress: wraps the steps, for a progress bar.
+
+  Returns:
+    scores (with "step", the one that was kept), predictions.
+
+  Raises:
+    ValueError: a split without a labelled row.
+  """
+  rows = _labelled(train["labels"], "training")
+  checked = _labelled(validation["labels"], "validation")
+  optimizer = optim.make(
+    optim.schedule("cosine", learning_rate, steps), weight_decay
+  )
+
+  def logits(params, imu, sensor_mask):
+    x = encoder.apply(params["encoder"], imu, sensor_mask=sensor_mask)
+    return x @ params["kernel"] + params["bias"][None, :]
+
+  def loss(params, imu, sensor_mask, labels):
+    z = logits(params, imu, sensor_mask)
+    return optax.softmax_cross_entropy_with_integer_labels(z, labels).mean()
+
+  @jax.jit
+  def step(params, opt_state, *batch):
+    gradients = jax.grad(loss)(params, *batch)
+    updates, opt_state = optimizer.update(gradients, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
+
+  named = jax.jit(lambda *args: jnp.argmax(logits(*args), axis=1))
+  tuned = {name: jnp.asarray(x, jnp.float32) for name, x in head.items()}
+  tuned["encoder"] = params
+  opt_state, best_f1 = optimizer.init(tuned), -1.0
+  every = -(-steps // checks)
+  order = _order(rows, steps, batch_size, seed)
+  for index, batch in enumerate(progress(order), start=1):
+    tuned, opt_state = step(
+      tuned, opt_state, *_columns(train, batch), train["labels"][batch]
+    )
+    if index % every == 0 or index == steps:
+      f1 = _macro_f1(
+        validation["labels"][checked],
+        _in_chunks(named, tuned, validation, checked),
+        len(label_names),
+      )
+      if f1 > best_f1:
+        best_f1, kept, best = f1, index, tuned
+  predictions = _in_chunks(named, best, test, np.arange(len(test["labels"])))
+  scores = score(test["labels"], predictions, label_names) | {"step": kept}
+  return scores, predictions
+
+
+def score(
+  labels: np.ndarray,
+  predictions: np.ndarray,
+  label_names: Sequence[str],
+  *,
+  averaged: Sequence[int] | None = None,
+) -> dict:
+  """Return `metrics.recognition` of the labelled rows, with intervals.
+
+  Args:
+    labels: [N] int classes, -1 unlabelled.
+    predictions: [N] int classes.
+    label_names: C names.
+    averaged: see `zero_shot`.
+
+  Raises:
+    ValueError: no row is labelled.
+  """
+  rows = _labelled(labels, "test")
+  true, named = np.asarray(labels)[rows], np.asarray(predictions)[rows]
+  scores = metrics.recognition(true, named, list(label_names))
+  counts = metrics.confusion(true, named, len(label_names))
+  if averaged is not None:
+    scores["macro_f1"] = float(metrics.per_class(counts)["f1"][averaged].mean())
+    kept = [label_names[k] for k in averaged]
+    scores["per_class"] = {name: scores["per_class"][name] for name in kept}
+  scores["interval"] = _intervals(counts, averaged)
+  scores["n_unlabelled"] = int((np.asarray(labels) == -1).sum())
+  return scores
+
+
+def _intervals(counts, averaged):
+  """Resample windows: drawing rows is drawing cells of the confusion matrix."""
+  total = counts.sum()
+  draws = np.random.default_rng(0).multinomial(
+    total, counts.ravel() / total, _RESAMPLES
+  )
+  draws = draws.reshape(-1, *counts.shape)
+  right = np.trace(draws, axis1=1, axis2=2) / total
+  if averaged is None:
+    f1 = [metrics.macro_f1(draw) for draw in draws]
+  else:
+    f1 = [metrics.per_class(draw)["f1"][averaged].mean() for draw in draws]
+  return {
+    name: [float(end) for end in np.quantile(values, (0.025, 0.975))]
+    for name, values in (("accuracy", right), ("macro_f1", f1))
+  }
+
+
+def _labelled(labels, what):
+  rows = np.flatnonzero(np.asarray(labels) >= 0)
+  if not len(rows):
+    raise ValueError(f"no {what} window has a label")
+  return rows
+
+
+def _macro_f1(labels, predictions, num_classes):
+  return metrics.macro_f1(metrics.confusion(labels, predictions, num_classes))
+
+
+def _name(head, x):
+  return np.argmax(np.asarray(x, np.float64) @ head["kernel"] + head["bias"], 1)
+
+
+def _order(rows, steps, batch_size, seed):
+  """Batches of rows, every row once an epoch; a short set repeats inside."""
+  rng = np.random.default_rng(seed)
+  epochs = -(-steps * batch_size // len(rows))
+  stream = np.concatenate([rng.permutation(rows) for _ in range(epochs)])
+  return stream[: steps * batch_size].reshape(steps, batch_size)
+
+
+def _columns(split, rows):
+  return np.asarray(split["imu"][rows]), np.asarray(split["sensor_mask"][rows])
+
+
+def _in_chunks(named, params, split, rows):
+  """Name rows in chunks of one shape, so that they compile once."""
+  size = min(_CHUNK_ROWS, len(rows))
+  parts = []
+  for start in range(0, len(rows), size):
+    chunk = rows[start : start + size]
+    padded = np.resize(chunk, size)
+    parts.append(
+      np.asarray(named(params, *_columns(split, padded)))[: len(chunk)]
+    )
+  return np.concatenate(parts).astype(np.int32)

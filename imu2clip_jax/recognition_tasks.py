@@ -1,0 +1,203 @@
+"""Which recognition tasks a data set allows, and their scores.
+
+Zero-shot names windows by the teacher's embeddings of the label texts, over the
+labels of IMU training; `zero_shot_unseen` asks for the held-out ones among all
+names; the `_video` twins name the windows' frames, the teacher alone. Linear
+probe and fine-tune learn from the training split's labels.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import ml_collections
+import numpy as np
+
+from imu2clip_jax import logs, recognition, retrieval
+from imu2clip_jax.data import cache
+from imu2clip_jax.models import teacher as teacher_lib
+
+_UNLABELLED, _OTHER = -1, -2
+# One training wearer in this many chooses settings where no split is set aside.
+_VALIDATION_WEARERS = 5
+
+
+def run(
+  config: ml_collections.ConfigDict,
+  encoder,
+  cache_dir,
+  windows: cache.Split,
+  sides: dict,
+  labels: Sequence[str] = (),
+  fine_tune: bool = True,
+) -> tuple[dict, dict | None, list[str]]:
+  """Run every task that the labels allow.
+
+  Args:
+    config: the run's options.
+    encoder: what `load_imu_encoder` returned.
+    cache_dir: the cache that `windows` come from.
+    windows: the split to name.
+    sides: see `retrieval.sides`.
+    labels: the activities to tell apart; empty means all of the data set's.
+    fine_tune: also fine-tune.
+
+  Returns:
+    task -> scores; {"rows", "labels", "predictions", "names"} of `zero_shot`,
+    or None; notes on what was left out.
+
+  Raises:
+    ValueError: a label that the data set does not have.
+  """
+  names = _vocabulary(windows.label_names, labels)
+  codes = _codes(windows, names)
+  if not (codes >= 0).any():
+    return {}, None, ["recognition left out: no window has a label"]
+  absent = [name for k, name in enumerate(names) if not (codes == k).any()]
+  notes = [f"no window of {', '.join(absent)}"] if absent else []
+  if (codes == _OTHER).any():
+    count = (codes == _OTHER).sum()
+    notes.append(f"{count} windows with labels outside --labels are not named")
+  seen = [n for n in names if n not in config.data.held_out_labels]
+  scores, named = _zero_shot(config, windows, sides, names, seen)
+  learned, more = _supervised(
+    config, encoder, cache_dir, windows, sides["imu"][0], seen, fine_tune
+  )
+  return scores | learned, named, notes + more
+
+
+def _vocabulary(known, labels):
+  unknown = [name for name in labels if name not in known]
+  if unknown:
+    raise ValueError(
+      f"--labels: no label {'; '.join(unknown)} in the data, which has "
+      f"{'; '.join(known) or 'none'}"
+    )
+  return list(labels or known)
+
+
+def _codes(windows, names):
+  """[N] index into names, _UNLABELLED, or _OTHER for a label not in names."""
+  place = {name: k for k, name in enumerate(names)}
+  table = [place.get(name, _OTHER) for name in windows.label_names]
+  # Row -1 of the table, the last one, is for windows without a label.
+  return np.asarray([*table, _UNLABELLED])[np.asarray(windows.labels)]
+
+
+def _zero_shot(config, windows, sides, names, seen):
+  clip = teacher_lib.load_clip(
+    config.teacher.path, normalize=config.teacher.normalize
+  )
+  texts = recognition.prompt_embeddings(
+    clip.embed_texts, names, config.recognition.prompts
+  )
+  seen_texts = texts[[names.index(name) for name in seen]]
+  codes, seen_codes = _codes(windows, names), _codes(windows, seen)
+  unseen = [k for k, name in enumerate(names) if name not in seen]
+  scores, named = {}, None
+  for suffix, side in (("", "imu"), ("_video", "video")):
+    x, has = sides[side]
+    rows = np.flatnonzero(has & (seen_codes >= _UNLABELLED))
+    if (seen_codes[rows] >= 0).any():
+      scores["zero_shot" + suffix], predictions = recognition.zero_shot(
+        x[rows], seen_texts, seen_codes[rows], seen
+      )
+      if side == "imu":
+        named = {"rows": rows, "labels": seen_codes[rows], "names": seen}
+        named["predictions"] = predictions
+    rows = np.flatnonzero(has & np.isin(codes, unseen))
+    if len(rows):
+      scores["zero_shot_unseen" + suffix], _ = recognition.zero_shot(
+        x[rows], texts, codes[rows], names, averaged=np.unique(codes[rows])
+      )
+  return scores, named
+
+
+def _supervised(config, encoder, cache_dir, windows, imu, names, fine_tune):
+  codes = _codes(windows, names)
+  rows = np.flatnonzero(codes >= _UNLABELLED)
+  if not (codes[rows] >= 0).any():
+    return {}, []
+  parts, why = _training_parts(config, cache_dir, windows, names)
+  if parts is None:
+    return {}, [f"linear probe and fine-tune left out: {why}"]
+  notes = [why] if why else []
+  (train, train_y), (validation, validation_y) = parts
+  train_rows = np.flatnonzero(train_y >= 0)
+  validation_rows = np.flatnonzero(validation_y >= 0)
+  missing = sorted(
+    {names[k] for k in codes[codes >= 0]}
+    - {names[k] for k in train_y[train_rows]}
+  )
+  if missing:
+    notes.append(
+      f"no training window of {', '.join(missing)}: linear probe and fine-tune "
+      "cannot name them"
+    )
+  scores, _, head = recognition.linear_probe(
+    retrieval.embed_windows(encoder, train, train_rows),
+    train_y[train_rows],
+    retrieval.embed_windows(encoder, validation, validation_rows),
+    validation_y[validation_rows],
+    imu[rows],
+    codes[rows],
+    names,
+    config.recognition.probe_l2,
+  )
+  found = {"linear_probe": scores}
+  if fine_tune:
+    found["fine_tune"], _ = recognition.fine_tune(
+      encoder.encoder,
+      encoder.params,
+      _part(train, train_y),
+      _part(validation, validation_y),
+      _part(windows, codes),
+      names,
+      head=head,
+      steps=config.recognition.fine_tune_steps,
+      batch_size=config.recognition.fine_tune_batch_size,
+      learning_rate=config.recognition.fine_tune_learning_rate,
+      seed=config.seed,
+      progress=functools.partial(logs.progress, what="fine-tune", unit="steps"),
+    )
+  return found, notes
+
+
+def _part(windows, labels):
+  return {
+    "imu": windows.imu,
+    "sensor_mask": windows.sensor_mask,
+    "labels": labels.astype(np.int32),
+  }
+
+
+def _training_parts(config, cache_dir, windows, names):
+  """Return (((train, labels), (validation, labels)) or None, why or note)."""
+  data, sizes = config.data, windows.meta["splits"]
+  if windows.name in (data.train_split, data.validation_split):
+    return None, f"they would learn from split {windows.name!r} itself"
+  if not sizes.get(data.train_split):
+    return None, f"the data has no split {data.train_split!r}"
+  train = cache.open_split(cache_dir, data.train_split)
+  labels = _codes(train, names)
+  if len(np.unique(labels[labels >= 0])) < 2:
+    return None, f"split {train.name!r} has labels of fewer than two activities"
+  if sizes.get(data.validation_split):
+    validation = cache.open_split(cache_dir, data.validation_split)
+    validation_labels = _codes(validation, names)
+    if (validation_labels >= 0).any():
+      return ((train, labels), (validation, validation_labels)), ""
+  labelled = labels >= 0
+  wearers = np.asarray(train.wearer_ids)
+  aside = np.unique(wearers[labelled])[::_VALIDATION_WEARERS]
+  chooses = np.isin(wearers, aside)
+  if not (labelled & ~chooses).any():
+    return None, "no wearer can be set aside to choose their settings"
+  parts = (
+    (train, np.where(chooses, _OTHER, labels)),
+    (train, np.where(chooses, labels, _OTHER)),
+  )
+  return parts, (
+    f"no split {data.validation_split!r} with labels: settings of linear probe "
+    f"and fine-tune chosen on training wearers {', '.join(aside)}, left out of "
+    "their training"
+  )
