@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+_UNROLLED = 4
+
 ACTIVATIONS = {
   # The sigmoid form that OpenAI's weights were trained with.
   "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
@@ -110,7 +112,8 @@ class Block(nn.Module):
 class Blocks(nn.Module):
   """`layers` blocks in a row; every parameter is stacked on a first axis.
 
-  The scan compiles one block however many there are.
+  The scan compiles one block however many there are. A few blocks are unrolled:
+  their loop would cost more at run time than it saves in compilation.
   """
 
   layers: int
@@ -128,6 +131,7 @@ class Blocks(nn.Module):
       variable_axes={"params": 0},
       split_rngs={"params": True},
       length=self.layers,
+      unroll=self.layers if self.layers <= _UNROLLED else 1,
     )
     block = scanned(
       self.heads,

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imu2clip_jax import trees
 from imu2clip_jax.models import clip
 
 
@@ -200,7 +201,10 @@ def to_params(
   """
   names = {plain_name(name, tensors): name for name in tensors}
   rules = rules_for(list(names), where)
-  shapes = {path: leaf.shape for path, leaf in _flat(_expected(config)).items()}
+  expected = jax.eval_shape(
+    lambda key: clip.init(key, config), jax.random.key(0)
+  )
+  shapes = {p: leaf.shape for p, leaf in trees.flatten(expected).items()}
   wanted = {n for rule in rules for n in _names(rule, config)}
   missing, unknown = wanted - set(names), set(names) - wanted - set(IGNORED)
   if missing or unknown:
@@ -215,7 +219,7 @@ def to_params(
     array = _fill(rule, shapes[rule.target], config, read, where)
     large = rule.target.endswith(("kernel", "tokens"))
     leaves[rule.target] = jnp.asarray(array, dtype if large else None)
-  return _nested(leaves)
+  return trees.unflatten(leaves)
 
 
 def openai_config(
@@ -273,7 +277,7 @@ def to_hugging_face(
   params: dict, config: clip.ClipConfig
 ) -> dict[str, np.ndarray]:
   """Turn our parameters into Hugging Face's state dict, float32."""
-  leaves, tensors = _flat(params), {}
+  leaves, tensors = trees.flatten(params), {}
   for rule in HUGGING_FACE:
     array = np.asarray(leaves[rule.target], np.float32)
     layers = array if "{}" in rule.sources[0] else [array]
@@ -320,31 +324,6 @@ def _fill(rule, shape, config, read, where):
       )
     slot[...] = joined
   return out
-
-
-def _expected(config):
-  return jax.eval_shape(lambda key: clip.init(key, config), jax.random.key(0))
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-  flat = {}
-  for name, leaf in tree.items():
-    if isinstance(leaf, dict):
-      flat |= _flat(leaf, f"{prefix}{name}/")
-    else:
-      flat[prefix + name] = leaf
-  return flat
-
-
-def _nested(leaves: dict) -> dict:
-  tree = {}
-  for path, leaf in leaves.items():
-    *parents, name = path.split("/")
-    node = tree
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[name] = leaf
-  return tree
 
 
 def _some(names) -> str:
