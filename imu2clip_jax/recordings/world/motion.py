@@ -124,10 +124,12 @@ def _share(t, block):
   return s**4 * (35.0 - 84.0 * s + 70.0 * s**2 - 20.0 * s**3)
 
 
-def _position(t, block):
-  share = _share(t, block)
-  early, late = _bout(t, block["early"])[0], _bout(t, block["late"])[0]
-  return early + share * (late - early)
+_both = jax.vmap(_bout, in_axes=(None, 0))
+
+
+def _blended(t, block):
+  early, late = _both(t, block["bouts"])[0]
+  return early + _share(t, block) * (late - early)
 
 
 def rotation(angles):
@@ -145,7 +147,7 @@ def rotation(angles):
 
 def pose(t, block):
   """Position [3, n] from the block's place and rotation [3, 3, n]."""
-  six = _position(t, block)
+  six = _blended(t, block)
   return six[:3], rotation(six[3:])
 
 
@@ -161,12 +163,10 @@ def camera(t, block):
   Returns:
     position [3, n], rotation [3, 3, n] and the bout's waves [len(WAVES), n].
   """
-  share = _share(t, block)
-  early, late = _bout(t, block["early"]), _bout(t, block["late"])
-  six = early[0] + share * (late[0] - early[0])
-  _, waves, path, heading = (
-    jnp.where(block["is_late"], there, here)
-    for here, there in zip(early, late, strict=True)
+  (early, late), *each = _both(t, block["bouts"])
+  six = early + _share(t, block) * (late - early)
+  waves, path, heading = (
+    jnp.where(block["is_late"], there, here) for here, there in each
   )
   away = six[:3] - path
   sin, cos = jnp.sin(heading), jnp.cos(heading)
@@ -187,18 +187,12 @@ def imu(t, block):
   """
   ones = jnp.ones_like(t)
 
-  def place(t):
-    return pose(t, block)[0]
+  def rates(t):
+    return jax.jvp(lambda t: _blended(t, block), (t,), (ones,))
 
-  def velocity(t):
-    return jax.jvp(place, (t,), (ones,))[1]
-
-  def turning(t):
-    return pose(t, block)[1]
-
-  acceleration = jax.jvp(velocity, (t,), (ones,))[1]
-  matrix, change = jax.jvp(turning, (t,), (ones,))
-  pull = acceleration + jnp.array([[0.0], [0.0], [GRAVITY]])
+  (six, first), (_, second) = jax.jvp(rates, (t,), (ones,))
+  matrix, change = jax.jvp(rotation, (six[3:],), (first[3:],))
+  pull = second[:3] + jnp.array([[0.0], [0.0], [GRAVITY]])
   force = jnp.einsum("jin,jn->in", matrix, pull)
   spin = jnp.einsum("jin,jkn->ikn", matrix, change)
   return force, jnp.stack([spin[2, 1], spin[0, 2], spin[1, 0]])
@@ -268,8 +262,13 @@ def blocks(bouts: dict, start_s, length_s: float):
   whole_turns = 2 * np.pi * np.floor(heading / (2 * np.pi))
   far = np.where(seen, starts[change] - start_s, length_s + change_s + 1.0)
   tree = {
-    "early": _rows(bouts, early, start_s, place, whole_turns),
-    "late": _rows(bouts, late, start_s, place, whole_turns),
+    "bouts": _rows(
+      bouts,
+      np.stack([early, late], axis=1),
+      start_s[:, None],
+      place[:, None],
+      whole_turns[:, None],
+    ),
     "change": far.astype(np.float32),
     "change_s": change_s.astype(np.float32),
     "is_late": (start_s >= starts[late]),
@@ -280,7 +279,7 @@ def blocks(bouts: dict, start_s, length_s: float):
 def _rows(bouts, index, start_s, origin, whole_turns):
   elapsed = start_s - bouts["start_s"][index]
   rows = {name: bouts[name][index] for name in FIELDS}
-  phase = rows["phase"] + rows["rate"] * elapsed[:, None]
+  phase = rows["phase"] + rows["rate"] * elapsed[..., None]
   rows["phase"] = np.mod(phase, 2 * np.pi)
   place, heading = arc(bouts, index, elapsed)
   rows["place"] = place - origin
