@@ -246,7 +246,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
   write_mp4(tmp_path / "export.mp4", [b"else"])
   with pytest.raises(ValueError, match=r"export\.mp4: holds no GoPro telem"):
     gopro.open_gopro(tmp_path / "export.mp4")
-  with pytest.raises(ValueError, match="orientation 'XXY'"):
+  with pytest.raises(ValueError, match="ACCL: orientation is 'XXY'"):
     write_raw(tmp_path / "a.raw", payload(rows, rows, text(b"ORIN", "XXY")))
   with pytest.raises(ValueError, match="ACCL is in 'g', expected"):
     write_raw(tmp_path / "a.raw", payload(rows, rows, unit="g"))

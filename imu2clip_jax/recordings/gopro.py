@@ -178,13 +178,32 @@ def _to_camera(stream, model, key, path):
       f"{path}: {key} is in {stream.unit!r}, expected {_UNITS[key][1]!r}"
     )
   order = stream.orientation or _ORDER.get(model, _ORDER_ELSE)
-  if sorted(order.upper()) != ["X", "Y", "Z"]:
+  try:
+    return to_camera_frame(stream.values, order)
+  except ValueError as error:
+    raise ValueError(f"{path}: {key}: {error}") from error
+
+
+def to_camera_frame(values: np.ndarray, orientation: str) -> np.ndarray:
+  """Turn stored columns into x left, y back, z up.
+
+  Args:
+    values: [N, 3] in stored order.
+    orientation: letter i is the axis of column i, a small letter its negative.
+
+  Raises:
+    ValueError: `orientation` does not name each axis once.
+
+  >>> to_camera_frame(np.array([[1.0, 2.0, 3.0]]), "YxZ")
+  array([[-2.,  1.,  3.]])
+  """
+  if sorted(orientation.upper()) != ["X", "Y", "Z"]:
     raise ValueError(
-      f"{path}: {key} has orientation {order!r}, expected X, Y and Z once each"
+      f"orientation is {orientation!r}, expected X, Y and Z once each"
     )
-  columns = [order.upper().index(axis) for axis in "XYZ"]
-  signs = [1.0 if order[c].isupper() else -1.0 for c in columns]
-  return stream.values[:, columns] * signs
+  columns = [orientation.upper().index(axis) for axis in "XYZ"]
+  signs = [1.0 if orientation[c].isupper() else -1.0 for c in columns]
+  return values[:, columns] * signs
 
 
 def _starts(parts, key, exposure, zero_s) -> np.ndarray:
