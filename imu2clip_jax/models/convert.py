@@ -289,7 +289,7 @@ def to_hugging_face(
         layer = layer.reshape(side, side, 3, -1).transpose(3, 2, 0, 1)
       parts = np.split(layer, len(rule.sources)) if layer.ndim else [layer]
       for source, part in zip(rule.sources, parts, strict=True):
-        tensors[source.format(i)] = np.ascontiguousarray(part)
+        tensors[source.format(i)] = np.array(part, order="C")
   return tensors
 
 
