@@ -10,8 +10,9 @@ import math
 import numpy as np
 from scipy import interpolate, signal
 
-# A stamp further than this from the median one belongs to no recording.
-_FARTHEST_S = 12 * 3600.0
+# A stamp further than this from the median one belongs to no recording: 12 h,
+# or, for short ones, 1 h and 20 times the time that its samples take.
+_FARTHEST_S, _FAR_S, _FAR_TIMES = 12 * 3600.0, 3600.0, 20.0
 # Stamps closer than this share of the typical step are one sample, twice.
 _SAME_SHARE = 0.25
 # Steps longer than both are gaps: 3 typical steps, 50 ms.
@@ -24,9 +25,9 @@ _BLOCK, _MARGIN = 1 << 16, 24
 def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
   """Sort samples by time and leave out those that cannot be placed.
 
-  NaN or infinite stamps and values are dropped, as are stamps more than 12 h
-  from the median stamp. Samples closer together than a quarter of the typical
-  step are averaged (duplicates, batches with one stamp).
+  NaN or infinite stamps and values are dropped, as are stamps hours away from
+  the median stamp. Samples closer together than a quarter of the typical step
+  are averaged (duplicates, batches with one stamp).
 
   Args:
     t_s: [N] seconds, any order.
@@ -41,13 +42,18 @@ def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
   t_s = np.asarray(t_s, np.float64)
   values = np.asarray(values, np.float64)
   keep = np.isfinite(t_s) & np.isfinite(values).all(axis=1)
-  if keep.any():
-    keep &= np.abs(t_s - np.median(t_s[keep])) < _FARTHEST_S
   if not keep.all():
     t_s, values = t_s[keep], values[keep]
+  if not len(t_s):
+    return t_s, values
   if (np.diff(t_s) < 0).any():
     order = np.argsort(t_s, kind="stable")
     t_s, values = t_s[order], values[order]
+  middle_s = t_s[len(t_s) // 2]
+  far_s = _FAR_S + _FAR_TIMES * len(t_s) * typical_step(t_s)
+  far_s = min(far_s, _FARTHEST_S)
+  near = slice(*np.searchsorted(t_s, [middle_s - far_s, middle_s + far_s]))
+  t_s, values = t_s[near], values[near]
   starts = np.diff(t_s, prepend=-np.inf) > _SAME_SHARE * typical_step(t_s)
   if starts.all():
     return t_s, values

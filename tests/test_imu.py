@@ -1,0 +1,408 @@
+"""Units, clocks, resampling, frames and window cutting, against known truth."""
+
+import time
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from imu2clip_jax import imu, resampling
+
+FAST = hypothesis.settings(max_examples=40, deadline=None)
+
+
+def tone(t, hz):
+  return np.sin(2 * np.pi * hz * t)[:, None] * np.ones(3)
+
+
+def amplitude_and_delay_ms(values, times, hz):
+  """Of a sine in [N] samples at `times`, by projection on the complex tone."""
+  c = 2 * np.mean(values * np.exp(-2j * np.pi * hz * times))
+  return abs(c), 1000 * (np.angle(c) + np.pi / 2) / (2 * np.pi * hz)
+
+
+def grid_times(grid):
+  return (grid.first + np.arange(len(grid.imu))) / grid.rate_hz
+
+
+# Resampling
+
+
+@pytest.mark.parametrize("new_rate_hz", [200.0, 100.0, 50.0, 199.8])
+def test_tone_survives_half_an_hour_of_jittered_stamps(new_rate_hz):
+  rng = np.random.default_rng(0)
+  count = int(1800 * 199.8)
+  t = np.arange(count) / 199.8 + rng.uniform(-1e-3, 1e-3, count) + 0.0123
+  grid = imu.to_grid(t, tone(t, 20), t, tone(t, 20), new_rate_hz)
+  times = grid_times(grid)
+  minute = int(60 * new_rate_hz)
+  for part in (slice(minute), slice(-minute, None)):
+    size, delay_ms = amplitude_and_delay_ms(grid.imu[part, 0], times[part], 20)
+    assert size == pytest.approx(1, abs=0.01)
+    assert abs(delay_ms) < 0.1  # asked for: 1 ms
+  assert grid.real.all()
+
+
+def test_integer_rate_of_the_official_method_drifts_where_stamps_do_not():
+  # The published code resamples by int(1000 / mean step in ms), here 199.
+  t = np.arange(int(600 * 199.8)) / 199.8
+  truncated_end_s = len(t) / int(1 / np.diff(t).mean())
+  grid = imu.to_grid(t, tone(t, 1), t, tone(t, 1), 50.0)
+  assert truncated_end_s - 600 > 2
+  assert abs(grid_times(grid)[-1] - 600) < 0.05
+
+
+def test_what_the_new_rate_cannot_hold_is_filtered_out():
+  t = np.arange(20_000) / 200
+  kept = imu.to_grid(t, tone(t, 19), t, tone(t, 19), 50.0).imu[100:-100]
+  folded = imu.to_grid(t, tone(t, 31), t, tone(t, 31), 50.0).imu[100:-100]
+  assert kept.std() == pytest.approx(np.sqrt(0.5), rel=0.01)
+  assert folded.std() < 0.002
+
+
+@pytest.mark.parametrize("rate_hz", [25.0, 49.9, 100.0, 198.4, 799.0, 1001.7])
+def test_any_rate_arrives_at_the_wanted_one(rate_hz):
+  t = np.arange(int(20 * rate_hz)) / rate_hz
+  grid = imu.to_grid(t, tone(t, 3), t, tone(t, 3), 50.0)
+  truth = np.sin(2 * np.pi * 3 * grid_times(grid))
+  inner = slice(50, -50)
+  assert np.abs(grid.imu[inner, 0] - truth[inner]).max() < 0.02
+
+
+def test_constant_stays_constant_up_to_the_edges():
+  t = np.arange(500) / 200
+  grid = imu.to_grid(t, np.full((500, 3), 9.81), t, np.zeros((500, 3)), 50.0)
+  np.testing.assert_allclose(grid.imu[:, :3], 9.81, rtol=1e-4)
+
+
+def test_sensors_are_joined_by_time_not_by_row():
+  # Twice the rate, another start: a turn seen by both lies at one time.
+  accel_t = 0.03 + np.arange(1980) / 198.0
+  gyro_t = 0.11 + np.arange(3970) / 397.0
+
+  def bump(t):
+    return np.exp(-((t - 5) ** 2) / 0.02)[:, None] * np.ones(3)
+
+  grid = imu.to_grid(accel_t, bump(accel_t), gyro_t, bump(gyro_t), 100.0)
+  peaks = grid_times(grid)[grid.imu[:, [0, 3]].argmax(axis=0)]
+  np.testing.assert_allclose(peaks, 5, atol=0.011)
+  assert grid.span_s == pytest.approx((0.11, 0.03 + 1980 / 198.0))
+
+
+def test_gap_is_bridged_and_said_to_be_unreal():
+  t = np.r_[np.arange(200), np.arange(300, 500)] / 100
+  values = np.where(t[:, None] < 2.5, 1.0, 3.0) * np.ones(3)
+  grid = imu.to_grid(t, values, t, values, 100.0)
+  inside = slice(205, 295)
+  assert not grid.real[inside].any()
+  assert grid.real[:199].all()
+  assert grid.real[301:].all()
+  assert (np.diff(grid.imu[inside, 0]) > 0).all()
+  assert grid.imu.min() > 0.99
+  assert grid.imu.max() < 3.01
+
+
+def test_a_gap_in_one_sensor_leaves_the_other_alone():
+  t = np.arange(1000) / 100
+  accel = np.ones((1000, 3))
+  accel[300:600] = np.nan
+  grid = imu.to_grid(t, accel, t, np.ones((1000, 3)), 50.0)
+  assert grid.real[:, 1].all()
+  assert not grid.real[155:295, 0].any()
+  assert np.isfinite(grid.imu).all()
+
+
+@pytest.mark.parametrize("missing", ["accel", "gyro"])
+@pytest.mark.parametrize("how", ["empty", "nan"])
+def test_missing_sensor_is_zero_and_unreal(missing, how):
+  t = np.arange(300) / 100
+  values = {"accel": np.ones((300, 3)), "gyro": np.ones((300, 3))}
+  times = {"accel": t, "gyro": t}
+  if how == "empty":
+    times[missing], values[missing] = np.zeros(0), np.zeros((0, 3))
+  else:
+    values[missing] = np.full((300, 3), np.nan)
+  grid = imu.to_grid(
+    times["accel"], values["accel"], times["gyro"], values["gyro"], 50.0
+  )
+  lost = ["accel", "gyro"].index(missing)
+  assert not grid.real[:, lost].any()
+  assert grid.real[:, 1 - lost].all()
+  assert (grid.imu[:, 3 * lost : 3 * lost + 3] == 0).all()
+  assert grid.span_s == pytest.approx((0, 3))
+
+
+def test_no_usable_sample_is_refused():
+  nan = np.full(3, np.nan)
+  with pytest.raises(ValueError, match="no usable IMU sample"):
+    imu.to_grid(nan, np.ones((3, 3)), nan, np.ones((3, 3)), 50.0)
+
+
+def test_one_sample_is_a_recording_too():
+  grid = imu.to_grid([2.0], [[1, 2, 3]], [2.0], [[0, 0, 1]], 50.0)
+  assert grid.imu.tolist() == [[1, 2, 3, 0, 0, 1]]
+
+
+# Stamps
+
+
+def test_unsorted_stamps_give_what_sorted_ones_give():
+  t = np.arange(400) / 100
+  values = tone(t, 2)
+  order = np.random.default_rng(1).permutation(400)
+  sorted_grid = imu.to_grid(t, values, t, values, 50.0)
+  grid = imu.to_grid(t[order], values[order], t, values, 50.0)
+  np.testing.assert_array_equal(grid.imu, sorted_grid.imu)
+
+
+def test_missing_and_absurd_stamps_are_dropped():
+  t = np.arange(400) / 100
+  values = tone(t, 2)
+  bad = np.array([np.nan, np.inf, -np.inf, 1e18, -4e9, 9e4, 4e3])
+  clean_t, clean_values = resampling.clean(
+    np.r_[t, bad], np.r_[values, np.full((7, 3), 1e6)]
+  )
+  np.testing.assert_array_equal(clean_t, t)
+  np.testing.assert_array_equal(clean_values, values)
+
+
+def test_duplicates_are_averaged_wherever_they_are():
+  t = np.repeat(np.arange(100) / 100, 2)
+  values = np.tile([[0.0], [2.0]], (100, 3))
+  clean_t, clean_values = resampling.clean(t, values)
+  np.testing.assert_allclose(clean_t, np.arange(100) / 100)
+  np.testing.assert_allclose(clean_values, 1.0)
+
+
+def test_nearly_equal_stamps_do_not_make_the_spline_swing():
+  t = np.arange(200) / 100
+  t[1::10] = t[0::10] + 1e-6
+  rng = np.random.default_rng(0)
+  noise = rng.normal(size=(200, 3))
+  grid = imu.to_grid(t, noise, t, noise, 100.0)
+  assert np.abs(grid.imu).max() < 2 * np.abs(noise).max()
+
+
+stamps = st.lists(
+  st.floats(-1e3, 1e3) | st.just(float("nan")) | st.just(1e19),
+  min_size=1,
+  max_size=60,
+)
+
+
+@FAST
+@hypothesis.given(stamps, st.floats(1, 400), st.integers(0, 2**31))
+def test_clean_gives_increasing_finite_stamps(t, rate_hz, seed):
+  values = np.random.default_rng(seed).normal(size=(len(t), 3))
+  clean_t, clean_values = resampling.clean(t, values)
+  assert (np.diff(clean_t) > 0).all()
+  assert np.isfinite(clean_values).all()
+  assert len(clean_t) == len(clean_values) <= len(t)
+  if len(clean_values):
+    assert clean_values.min() >= values.min()
+    assert clean_values.max() <= values.max()
+
+
+@FAST
+@hypothesis.given(
+  st.integers(2, 400), st.floats(5, 900), st.floats(5, 300), st.floats(-99, 99)
+)
+def test_grid_covers_the_samples_and_knows_the_real_ones(
+  count, rate_hz, new_rate_hz, start_s
+):
+  t = start_s + np.arange(count) / rate_hz
+  grid = imu.to_grid(
+    t, np.ones((count, 3)), t, np.ones((count, 3)), new_rate_hz
+  )
+  times = grid_times(grid)
+  assert grid.real.all()
+  assert times[0] >= start_s - 1e-6
+  assert times[-1] <= t[-1] + 1 / rate_hz + 1 / new_rate_hz
+  np.testing.assert_allclose(grid.imu, 1, atol=2e-3)
+
+
+def test_ten_hours_are_cut_within_seconds():
+  t = np.arange(10 * 3600 * 100) / 100.0
+  values = np.random.default_rng(0).normal(size=(len(t), 3))
+  before = time.perf_counter()
+  grid = imu.to_grid(t, values, t, values, 50.0)
+  starts = imu.stride_starts(grid.span_s, 5, 5)
+  assert imu.cut(grid, starts, 5)[1].shape == (7200, 250, 6)
+  assert time.perf_counter() - before < 20  # 2 s on a quiet machine
+
+
+# Windows
+
+
+def numbered_grid(count=1000, rate_hz=100.0):
+  t = np.arange(count) / rate_hz
+  values = np.arange(count)[:, None] * np.ones(3)
+  return imu.to_grid(t, values, t, values, rate_hz)
+
+
+def test_windows_are_slices_of_the_grid():
+  starts, windows, coverage = imu.cut(numbered_grid(), [0.0, 2.0, 4.999], 2.0)
+  assert windows.shape == (3, 200, 6)
+  np.testing.assert_allclose(windows[:, 0, 0], [0, 200, 500], atol=0.01)
+  np.testing.assert_allclose(starts, [0, 2, 5])
+  assert (coverage == 1).all()
+
+
+def test_window_over_the_end_repeats_the_edge_and_says_so():
+  _, windows, coverage = imu.cut(numbered_grid(), [-1.0, 9.5, 30.0], 2.0)
+  np.testing.assert_allclose(coverage[:, 0], [0.5, 0.25, 0], atol=0.006)
+  np.testing.assert_allclose(windows[0, :100, 0], 0, atol=0.01)
+  np.testing.assert_allclose(windows[2, :, 0], 999, atol=0.01)
+
+
+@FAST
+@hypothesis.given(
+  st.floats(-10, 10), st.floats(0, 60), st.floats(0.5, 9), st.floats(0.1, 9)
+)
+def test_strided_windows_fill_the_span_and_stay_inside(
+  start, length, window_s, stride_s
+):
+  starts = imu.stride_starts((start, start + length), window_s, stride_s)
+  if length < window_s - 1e-3:
+    assert len(starts) == 0
+  if len(starts):
+    assert starts[0] == start
+    assert starts[-1] + window_s <= start + length + 1e-3
+    assert starts[-1] + stride_s + window_s > start + length - 1e-3
+
+
+@FAST
+@hypothesis.given(
+  st.lists(st.floats(-5, 40), max_size=8), st.floats(1, 30), st.floats(1, 8)
+)
+def test_centred_windows_stay_inside(times, end, window_s):
+  starts = imu.centred_starts(times, (0.0, end), window_s)
+  if end < window_s - 1e-3:
+    assert len(starts) == 0
+  else:
+    assert len(starts) == len(times)
+    assert (starts >= 0).all()
+    assert (starts + window_s <= max(end, window_s) + 1e-6).all()
+
+
+def test_segments_are_cut_inside_themselves():
+  starts, owner = imu.segment_starts(
+    [(0, 12), (13, 15), (40, 50)], (0, 20), 5, 5
+  )
+  np.testing.assert_allclose(starts, [0, 5, 11.5])
+  assert owner.tolist() == [0, 0, 1]
+
+
+def test_window_of_no_sample_is_refused():
+  with pytest.raises(ValueError, match=r"0\.001 s at 50 Hz"):
+    imu.samples_in(0.001, 50)
+
+
+# Uniform windows from one rate to another
+
+
+def test_whole_windows_change_their_rate():
+  t = np.arange(1000) / 200
+  windows = np.stack(
+    [np.tile(np.sin(2 * np.pi * f * t), (6, 1)).T for f in (1, 5)]
+  )
+  out = imu.resample_windows(windows, 200.0, 50.0)
+  assert out.shape == (2, 250, 6)
+  assert out.dtype == np.float32
+  inner = slice(20, -20)
+  np.testing.assert_allclose(
+    out[:, inner], windows[:, ::4][:, inner], atol=2e-3
+  )
+  back = imu.resample_windows(out, 50.0, 200.0)
+  np.testing.assert_allclose(back[:, 100:-100], windows[:, 100:-100], atol=0.01)
+
+
+def test_equal_rates_change_nothing_and_empty_batches_pass():
+  windows = np.random.default_rng(0).normal(size=(3, 50, 6)).astype(np.float32)
+  assert imu.resample_windows(windows, 50.0, 50.0) is windows
+  assert imu.resample_windows(windows[:0], 50.0, 25.0).shape[0] == 0
+
+
+def test_each_window_is_resampled_for_itself():
+  windows = np.random.default_rng(0).normal(size=(4, 5, 100, 6))
+  out = imu.resample_windows(windows, 100.0, 40.0)
+  assert out.shape == (4, 5, 40, 6)
+  alone = imu.resample_windows(windows[2, 3], 100.0, 40.0)
+  np.testing.assert_allclose(out[2, 3], alone, atol=1e-6)
+
+
+# Frames of reference
+
+
+def test_aria_axes_become_the_head_frame():
+  # CPF: x left, y up, z forward. A wearer at rest feels gravity's reaction up.
+  left, up, forward = np.eye(3)
+  turned = [
+    imu.to_head_frame(np.r_[axis, axis], "aria_cpf")[:3]
+    for axis in (left, up, forward)
+  ]
+  np.testing.assert_array_equal(turned, [[1, 0, 0], [0, 0, 1], [0, -1, 0]])
+
+
+@pytest.mark.parametrize(
+  "frame", ["head", "gopro_camera", "aria_cpf", "device"]
+)
+def test_frames_are_rotations(frame):
+  rng = np.random.default_rng(0)
+  windows = rng.normal(size=(2, 7, 6))
+  turned = imu.to_head_frame(windows, frame)
+  for sensor in (slice(3), slice(3, 6)):
+    a, b = windows[..., sensor], turned[..., sensor]
+    np.testing.assert_allclose((a**2).sum(-1), (b**2).sum(-1), rtol=1e-5)
+  x, y, z = imu.to_head_frame(np.c_[np.eye(3), np.eye(3)], frame)[:, :3]
+  np.testing.assert_array_equal(np.cross(x, y), z)
+
+
+def test_unknown_frame_is_named():
+  with pytest.raises(ValueError, match="'sideways'"):
+    imu.to_head_frame(np.zeros((1, 6)), "sideways")
+
+
+@FAST
+@hypothesis.given(st.lists(st.floats(-10, 10), min_size=3, max_size=3))
+def test_gravity_alignment_is_a_rotation_that_lifts_gravity(up):
+  up = np.array(up)
+  windows = np.random.default_rng(0).normal(size=(5, 6))
+  windows[0, :3] = up
+  turned = imu.align_gravity(windows, up)
+  products = [w[:, :3] @ w[:, :3].T for w in (windows, turned)]
+  np.testing.assert_allclose(*products, atol=1e-4 * max(1, up @ up))
+  if np.linalg.norm(up) > 1e-3:
+    wanted = [0, 0, np.linalg.norm(up)]
+    np.testing.assert_allclose(turned[0, :3], wanted, atol=1e-3)
+
+
+def test_upside_down_and_unknown_gravity():
+  windows = np.tile([0.0, 0.0, -9.8, 0.1, 0.2, 0.3], (2, 4, 1))
+  turned = imu.align_gravity(windows, [[0, 0, -9.8], [np.nan, 0, 0]])
+  np.testing.assert_allclose(
+    turned[0, 0], [0, 0, 9.8, 0.1, -0.2, -0.3], rtol=1e-6
+  )
+  np.testing.assert_allclose(turned[1], windows[1], rtol=1e-6)
+
+
+# Units
+
+
+@pytest.mark.parametrize(
+  ("size", "unit"), [(9.8, "m/s2"), (1.0, "g"), (0.71, "g"), (2.7, "unknown")]
+)
+def test_gravity_tells_the_unit(size, unit):
+  rng = np.random.default_rng(0)
+  accel = rng.normal(size=(100, 3)) * 0.01 + [0, size, 0]
+  accel[::7] = np.nan
+  assert imu.guess_accel_unit(accel) == unit
+  assert imu.guess_accel_unit(np.full((3, 3), np.nan)) == "unknown"
+
+
+def test_units_are_converted_or_named():
+  assert imu.accel_to_si([1.0], "g") == pytest.approx(9.80665)
+  assert imu.gyro_to_si([90.0], "deg/s") == pytest.approx(np.pi / 2)
+  with pytest.raises(ValueError, match="'dps'"):
+    imu.gyro_to_si([1.0], "dps")
