@@ -149,11 +149,12 @@ def damage(workdir: str | os.PathLike, step: int) -> str | None:
 
 
 def load_params(workdir: str | os.PathLike, abstract_params: Any) -> dict:
-  """Load only the parameters of a run's newest whole checkpoint to the host.
+  """Load some parameters of a run's newest whole checkpoint to the host.
 
   Args:
     workdir: the run's folder.
-    abstract_params: tree of `jax.ShapeDtypeStruct`.
+    abstract_params: the wanted groups, such as {"imu_encoder": tree of
+      `jax.ShapeDtypeStruct`}; each must be the whole group.
 
   Returns:
     The same tree of NumPy arrays.
@@ -185,6 +186,7 @@ def load_params(workdir: str | os.PathLike, abstract_params: Any) -> dict:
 def _check_params(folder, abstract_params):
   # A tree that does not fit loads in part, or fails with orbax's internals.
   saved = ocp.metadata(folder, checkpointable_name="state").metadata["params"]
+  saved = {group: saved[group] for group in abstract_params if group in saved}
   have, want = (
     {
       jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)

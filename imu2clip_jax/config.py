@@ -51,7 +51,8 @@ def default() -> ml_collections.ConfigDict:
   c.encoder.hidden = 512
   # Channels of the convolutions.
   c.encoder.width = 32
-  c.encoder.activation = "gelu"
+  # Behind each convolution; "" is the preset's own.
+  c.encoder.activation = ""
 
   c.loss = ml_collections.ConfigDict()
   # "softmax" is the paper's (InfoNCE in both directions), "sigmoid" SigLIP's.
@@ -104,7 +105,7 @@ def demo(variant: str) -> ml_collections.ConfigDict:
   """
   c = default()
   c.variant = variant
-  c.data.held_out_labels = ("rowing", "hammering a nail")
+  c.data.held_out_labels = ("raking leaves", "kneading dough")
   c.data.text_choice = "any"
   c.encoder.rate_hz = 50.0
   c.encoder.hidden = 128

@@ -46,12 +46,13 @@ def load_config(
   """
   if not pathlib.Path(path).is_file():
     raise FileNotFoundError(f"--config: no file {path}")
+  argv = ["imu2clip train", f"--config={path}", *overrides]
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
-    "config", flag_values=values, lock_config=True
+    "config", flag_values=values, lock_config=True, sys_argv=argv
   )
   try:
-    rest = values(["imu2clip train", f"--config={path}", *overrides])
+    rest = values(argv)
   except (flags.Error, AttributeError, KeyError, TypeError) as error:
     raise ValueError(f"{path}: {error}") from error
   if len(rest) > 1:

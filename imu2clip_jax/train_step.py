@@ -113,7 +113,7 @@ def make_train_step(
     params["log_scale"] = jax.tree.map(
       lambda x: jnp.clip(x, bounds[0], bounds[1]), params["log_scale"]
     )
-    metrics["gradient_norm"] = optax.global_norm(gradients)
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
     new_state = {
       "params": params,
       "opt_state": opt_state,

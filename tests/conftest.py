@@ -3,11 +3,21 @@
 import json
 import os
 import pathlib
+import tempfile
 
 import jax
 import numpy as np
 import pytest
 
+# The same small programs recur from test to test, and in the subprocesses of
+# some; each is compiled once a run.
+_COMPILED = tempfile.TemporaryDirectory(prefix="imu2clip_tests_")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
@@ -44,7 +54,7 @@ def write_cache():
       texts = [f"{split} text {i}" for i in range(distinct_texts)]
       text_ids = rng.integers(0, distinct_texts, (count, texts_per_row))
       columns = {
-        "imu": rng.normal(size=(count, num_samples, 6)).astype(np.float32),
+        "imu": waves(rng, count, num_samples),
         "sensor_mask": np.ones((count, 2), bool),
         "frame_embeddings": unit(rng, count, dim),
         "has_frames": np.ones(count, bool),
@@ -79,6 +89,14 @@ def write_cache():
     return folder
 
   return write
+
+
+def waves(rng, rows, num_samples):
+  """Each row its own mixture of slow sines, float32 [rows, num_samples, 6]."""
+  cycles = rng.uniform(1, 8, (rows, 1, 6))
+  phase = rng.uniform(0, 2 * np.pi, (rows, 1, 6))
+  t = np.linspace(0, 1, num_samples)[:, None]
+  return np.sin(2 * np.pi * cycles * t + phase).astype(np.float32)
 
 
 def unit(rng, rows, dim):

@@ -1,0 +1,147 @@
+"""Trained IMU encoders, loaded from where they are kept, ready to use.
+
+encoder = load_imu_encoder("runs/demo/imu_video_text")
+encoder.embed(windows, rate_hz=100.0)
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+
+import jax
+import ml_collections
+import numpy as np
+
+from imu2clip_jax import checkpoint
+from imu2clip_jax import config as config_lib
+from imu2clip_jax import imu as imu_lib
+from imu2clip_jax.models import encoders, imu_encoder
+
+_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImuEmbedder:
+  """A trained encoder with its parameters.
+
+  Attributes:
+    encoder: its pure functions.
+    params: its parameters, on the host.
+    window_s: the length it was trained on.
+    config: every option of its run, None if it came without.
+    teacher: {"name", "fingerprint", "dim"} of the space it embeds into, None
+      if it came without.
+  """
+
+  encoder: imu_encoder.Encoder
+  params: dict
+  window_s: float
+  config: ml_collections.ConfigDict | None = None
+  teacher: dict | None = None
+
+  @property
+  def dim(self) -> int:
+    """D, the width of the embeddings."""
+    return self.encoder.embed_dim
+
+  @property
+  def rate_hz(self) -> float:
+    """The rate to which windows are resampled first."""
+    return self.encoder.rate_hz
+
+  def embed(
+    self,
+    imu: np.ndarray,
+    rate_hz: float,
+    sensor_mask: np.ndarray | None = None,
+    normalize: bool = True,
+  ) -> np.ndarray:
+    """Embed windows.
+
+    Args:
+      imu: [N, T, 6], m/s² including gravity and rad/s, in the head frame.
+      rate_hz: of the samples; resampled to the encoder's own.
+      sensor_mask: bool [N, 2], accel and gyro measured? None: both, always.
+      normalize: give unit norm.
+
+    Returns:
+      float32 [N, D].
+
+    Raises:
+      ValueError: a shape or rate that does not fit, or a value that is not
+        finite; names it and the bound.
+    """
+    imu = np.asarray(imu)
+    if imu.ndim != 3 or imu.shape[2] != imu_encoder.CHANNELS:
+      raise ValueError(
+        f"imu must be [N, T, {imu_encoder.CHANNELS}], got {list(imu.shape)}"
+      )
+    if not (np.isfinite(rate_hz) and rate_hz > 0):
+      raise ValueError(f"rate_hz is {rate_hz}, expected more than 0")
+    if sensor_mask is None:
+      sensor_mask = np.ones((len(imu), 2), bool)
+    shape = np.shape(sensor_mask)
+    if shape != (len(imu), 2):
+      raise ValueError(
+        f"sensor_mask must be [{len(imu)}, 2], got {list(shape)}"
+      )
+    self.encoder.check(imu)
+    if rate_hz != self.rate_hz:
+      imu = imu_lib.resample_windows(imu, rate_hz, self.rate_hz)
+    parts = [np.zeros((0, self.dim), np.float32)]
+    for start in range(0, len(imu), _BATCH):
+      rows = slice(start, start + _BATCH)
+      signals, masks = _padded(imu[rows]), _padded(sensor_mask[rows])
+      parts.append(_apply(self.encoder, self.params, signals, masks, normalize))
+    return np.concatenate(parts)[: len(imu)]
+
+
+def _padded(rows):
+  # One shape for every batch, so that one program serves them all.
+  missing = _BATCH - len(rows)
+  return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)])
+
+
+def _apply(encoder, params, imu, sensor_mask, normalize):
+  embed = _compiled(encoder, normalize)
+  return np.asarray(embed(params, imu.astype(np.float32), sensor_mask))
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(encoder, normalize):
+  return jax.jit(
+    lambda params, imu, sensor_mask: encoder.apply(
+      params, imu, sensor_mask=sensor_mask, normalize=normalize
+    )
+  )
+
+
+def load_imu_encoder(path: str | os.PathLike) -> ImuEmbedder:
+  """Load a trained IMU encoder from the folder of its run.
+
+  Args:
+    path: the workdir of `imu2clip train`; its newest whole checkpoint is taken.
+
+  Raises:
+    FileNotFoundError: no run there, or it has no whole checkpoint.
+    ValueError: config and checkpoint do not fit each other.
+  """
+  workdir = pathlib.Path(path)
+  for name in ("config.json", "run.json"):
+    if not (workdir / name).is_file():
+      raise FileNotFoundError(
+        f"{workdir} holds no run ({name} is missing); make one with "
+        "`imu2clip train --workdir=DIR`"
+      )
+  config = config_lib.from_json((workdir / "config.json").read_text())
+  teacher = json.loads((workdir / "run.json").read_text())["teacher"]
+  encoder = encoders.from_config(config.encoder, teacher["dim"])
+  samples = imu_lib.samples_in(config.encoder.window_s, encoder.rate_hz)
+  abstract = jax.eval_shape(
+    lambda key: encoder.init(key, samples), jax.random.key(0)
+  )
+  params = checkpoint.load_params(workdir, {"imu_encoder": abstract})
+  params = params["imu_encoder"]
+  return ImuEmbedder(encoder, params, config.encoder.window_s, config, teacher)

@@ -1,0 +1,282 @@
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from imu2clip_jax import checkpoint, config, embed, optim, train, train_step
+from imu2clip_jax.data import cache, pipeline
+from imu2clip_jax.models import imu_encoder
+
+PAIRS = ("imu_video", "imu_text")
+
+
+def small_config(variant="imu_video_text"):
+  c = config.default()
+  c.variant = variant
+  c.encoder.preset = "official"
+  c.encoder.rate_hz = 30.0
+  c.encoder.hidden = 8
+  c.encoder.width = 8
+  c.optim.learning_rate = 1e-2
+  c.train.batch_size = 8
+  c.train.steps = 12
+  c.train.log_every_steps = 1
+  c.train.save_every_steps = 4
+  return c
+
+
+@pytest.fixture
+def cache_dir(tmp_path, write_cache):
+  return write_cache(tmp_path / "cache", num_samples=150, distinct_texts=20)
+
+
+@pytest.fixture
+def run(cache_dir, monkeypatch):
+  """Trains in a folder, with the random cache as its data."""
+  monkeypatch.setattr(embed, "ensure_cache", lambda c: cache_dir)
+  return train.train
+
+
+def params_of(workdir):
+  encoder = imu_encoder.build("official", 8, rate_hz=30.0, hidden=8, width=8)
+  abstract = jax.eval_shape(lambda k: encoder.init(k, 150), jax.random.key(0))
+  return checkpoint.load_params(workdir, {"imu_encoder": abstract})
+
+
+def assert_equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def make(split, pairs=PAIRS):
+  encoder = imu_encoder.build("official", 8, rate_hz=30.0, hidden=8, width=8)
+  optimizer = optim.make(1e-2)
+  state = train_step.init(
+    encoder,
+    optimizer,
+    jax.random.key(0),
+    num_samples=150,
+    pairs=pairs,
+    initial_scale=10.0,
+    initial_bias=-10.0,
+  )
+  steps = pipeline.StepBatches(split, np.arange(len(split)), 8, 0)
+  loss = train_step.make_loss(encoder, pairs=pairs)
+  step = train_step.make_train_step(
+    loss, optimizer, min_scale=1.0, max_scale=100.0
+  )
+  return state, steps, loss, step
+
+
+def test_the_step_compiles_once(cache_dir):
+  split = cache.open_split(cache_dir, "train")
+  state, steps, _, step = make(split)
+  jitted = jax.jit(step)
+  for i in range(4):
+    state, _ = jitted(state, steps.map(i))
+  assert jitted._cache_size() == 1
+
+
+def test_two_pairs_sum(cache_dir):
+  split = cache.open_split(cache_dir, "train")
+  state, steps, loss, _ = make(split)
+  total, metrics = jax.jit(loss)(state["params"], steps.map(0))
+  both = metrics["loss/imu_video"] + metrics["loss/imu_text"]
+  np.testing.assert_allclose(total, both, rtol=1e-6)
+
+
+def test_rows_without_partner_change_nothing(cache_dir):
+  split = cache.open_split(cache_dir, "train")
+  state, steps, loss, _ = make(split, ("imu_video",))
+  batch = steps.map(0)
+  batch["has_frames"] = np.arange(8) < 5
+  rubbish = batch | {"frame_embedding": batch["frame_embedding"].copy()}
+  rubbish["frame_embedding"][5:] = np.nan
+  alone = {name: column[:5] for name, column in batch.items()}
+  value_and_gradient = jax.jit(jax.value_and_grad(lambda p, b: loss(p, b)[0]))
+  values = [
+    value_and_gradient(state["params"], b) for b in (batch, rubbish, alone)
+  ]
+  for value, gradients in values[1:]:
+    np.testing.assert_allclose(value, values[0][0], rtol=1e-5)
+    jax.tree.map(
+      lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4),
+      gradients,
+      values[0][1],
+    )
+
+
+def test_the_scale_stays_inside_its_bounds(cache_dir):
+  split = cache.open_split(cache_dir, "train")
+  state, steps, loss, _ = make(split)
+  step = jax.jit(
+    train_step.make_train_step(
+      loss, optim.make(10.0), min_scale=9.0, max_scale=11.0
+    )
+  )
+  state["opt_state"] = optim.make(10.0).init(state["params"])
+  for i in range(3):
+    state, _ = step(state, steps.map(i))
+    for value in state["params"]["log_scale"].values():
+      assert 9.0 - 1e-4 <= np.exp(value) <= 11.0 + 1e-4
+
+
+def test_a_small_set_is_learnt_by_heart(run, tmp_path):
+  c = small_config("imu_video")
+  c.encoder.hidden = 32
+  c.train.steps = 120
+  c.train.save_every_steps = 120
+  run(c, tmp_path / "run")
+  lines = (tmp_path / "run" / "train.jsonl").read_text().splitlines()
+  losses = [json.loads(line)["loss"] for line in lines]
+  # Chance is 2 log 8 = 4.2.
+  assert losses[0] > 3.5
+  assert np.mean(losses[-4:]) < 1.0
+
+
+@pytest.mark.parametrize("variant", list(config.VARIANTS))
+def test_every_variant_trains_and_logs(run, tmp_path, variant):
+  run(small_config(variant), tmp_path / "run")
+  lines = (tmp_path / "run" / "train.jsonl").read_text().splitlines()
+  entries = [json.loads(line) for line in lines]
+  assert [e["step"] for e in entries] == list(range(12))
+  for pair in config.VARIANTS[variant]:
+    assert f"loss/{pair}" in entries[0]
+
+
+def test_a_finished_run_is_not_trained_again(run, tmp_path):
+  run(small_config(), tmp_path / "run")
+  before = (tmp_path / "run" / "train.jsonl").read_text()
+  run(small_config(), tmp_path / "run")
+  assert (tmp_path / "run" / "train.jsonl").read_text() == before
+
+
+def test_a_stopped_run_ends_like_an_unbroken_one(run, tmp_path, monkeypatch):
+  run(small_config(), tmp_path / "whole")
+  original = pipeline.StepBatches.map
+
+  def dies_at_nine(self, step):
+    if step >= 9:
+      raise KeyboardInterrupt
+    return original(self, step)
+
+  monkeypatch.setattr(pipeline.StepBatches, "map", dies_at_nine)
+  with pytest.raises(KeyboardInterrupt):
+    run(small_config(), tmp_path / "broken")
+  monkeypatch.setattr(pipeline.StepBatches, "map", original)
+  run(small_config(), tmp_path / "broken")
+  assert_equal(params_of(tmp_path / "whole"), params_of(tmp_path / "broken"))
+  whole, broken = (
+    (tmp_path / name / "train.jsonl").read_text()
+    for name in ("whole", "broken")
+  )
+  assert whole == broken
+
+
+def test_sigterm_saves_and_ends_quietly(run, tmp_path, monkeypatch):
+  original = pipeline.StepBatches.map
+
+  def asks_to_end_at_five(self, step):
+    if step == 5:
+      os.kill(os.getpid(), signal.SIGTERM)
+      time.sleep(0.2)
+    return original(self, step)
+
+  run(small_config(), tmp_path / "whole")
+  monkeypatch.setattr(pipeline.StepBatches, "map", asks_to_end_at_five)
+  run(small_config(), tmp_path / "ended")
+  ended = checkpoint.Checkpoints(tmp_path / "ended", 2)
+  assert ended.latest_step() < 12
+  ended.close()
+  monkeypatch.setattr(pipeline.StepBatches, "map", original)
+  run(small_config(), tmp_path / "ended")
+  assert_equal(params_of(tmp_path / "whole"), params_of(tmp_path / "ended"))
+
+
+KILLED = textwrap.dedent(
+  """
+  import os, signal, sys
+  sys.path.insert(0, {tests!r})
+  import test_train
+  from imu2clip_jax import embed, train
+  from imu2clip_jax.data import pipeline
+  embed.ensure_cache = lambda c: {cache!r}
+  original = pipeline.StepBatches.map
+  def dies(self, step):
+    if step == 10:
+      os.kill(os.getpid(), signal.SIGKILL)
+    return original(self, step)
+  pipeline.StepBatches.map = dies
+  train.train(test_train.small_config(), {workdir!r})
+  """
+)
+
+
+def test_kill_9_loses_nothing_but_time(run, tmp_path, cache_dir):
+  run(small_config(), tmp_path / "whole")
+  code = KILLED.format(
+    tests=str(pathlib.Path(__file__).parent),
+    cache=str(cache_dir),
+    workdir=str(tmp_path / "killed"),
+  )
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+  assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+  run(small_config(), tmp_path / "killed")
+  assert_equal(params_of(tmp_path / "whole"), params_of(tmp_path / "killed"))
+
+
+def test_a_non_finite_loss_names_step_and_windows(run, tmp_path):
+  c = small_config()
+  c.optim.learning_rate = 1e38
+  with pytest.raises(FloatingPointError, match=r"step \d+; its batch starts"):
+    run(c, tmp_path / "run")
+
+
+def test_another_config_or_teacher_in_the_workdir_is_refused(
+  run, tmp_path, cache_dir
+):
+  run(small_config(), tmp_path / "run")
+  other = small_config()
+  other.optim.learning_rate = 0.5
+  with pytest.raises(ValueError, match=r"optim\.learning_rate: 0\.01 -> 0\.5"):
+    run(other, tmp_path / "run")
+  meta = json.loads((cache_dir / "meta.json").read_text())
+  meta["teacher"] |= {"name": "wider", "dim": 16, "fingerprint": "1" * 64}
+  (cache_dir / "meta.json").write_text(json.dumps(meta))
+  with pytest.raises(ValueError, match=r"towards teacher random .* wider"):
+    run(small_config(), tmp_path / "run")
+
+
+CONFIGS = sorted(pathlib.Path(__file__).parents[1].glob("configs/*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_file_loads(path):
+  c = train.load_config(str(path), ["--config.seed=3"])
+  assert c.seed == 3
+
+
+def test_config_mistakes_are_one_clear_error(tmp_path):
+  path = str(CONFIGS[0])
+  with pytest.raises(ValueError, match="lerning_rate"):
+    train.load_config(path, ["--config.optim.lerning_rate=1"])
+  with pytest.raises(ValueError, match="batch_size"):
+    train.load_config(path, ["--config.train.batch_size=many"])
+  with pytest.raises(ValueError, match=r"train\.steps is -5"):
+    train.load_config(path, ["--config.train.steps=-5"])
+  with pytest.raises(FileNotFoundError, match=r"no file .*absent\.py"):
+    train.load_config(str(tmp_path / "absent.py"))
+
+
+def test_describe_counts_parameters():
+  c = small_config()
+  text = train.describe(c, embed_dim=8)
+  assert "gru" in text
+  assert "MFLOP" in text
