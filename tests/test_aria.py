@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imu2clip_jax import imu as imu_lib
-from imu2clip_jax.recordings import aria
+from imu2clip_jax.recordings import aria, opening
 
 
 @pytest.fixture
@@ -144,6 +144,11 @@ def test_speech_of_the_sample(clips):
   ]
   sure = [text for _, _, text in aria.sentences(words, 0.5)]
   assert sure == ["what is there looking", "in the masters, right now."]
+
+
+def test_open_recording_knows_files_and_folders(clips):
+  assert len(opening.open_recording(clips / AEA).imu.accel) == 319
+  assert len(opening.open_recording(clips / ADT).imu.accel) == 79
 
 
 def test_nothing_is_printed(clips, capfd):

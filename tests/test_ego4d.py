@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from imu2clip_jax.data import texts as text_rules
-from imu2clip_jax.recordings import ego4d, imu2clip_lists
+from imu2clip_jax.recordings import ego4d, imu2clip_lists, opening
 
 HEADER = (
   "component_idx,component_timestamp_ms,canonical_timestamp_ms,"
@@ -189,6 +189,14 @@ def test_siblings_are_found_by_the_layout(tree):
   assert ego4d.open_ego4d(tree / "imu" / "uid-b.csv").video is None
   everyone = ego4d.open_ego4d(tree / "imu" / "uid-a.csv", wearer_only=False)
   assert (3.0, 3.0, "#O a man X walks") in everyone.texts
+
+
+def test_open_recording_knows_the_imu_file_and_the_video(tree):
+  for name in ("imu/uid-a.csv", "video_540ss/uid-a.mp4"):
+    recording = opening.open_recording(tree / name)
+    assert len(recording.imu.accel) == 402
+    assert recording.video is not None
+    assert len(recording.texts) == 3
 
 
 def test_both_narration_schemas_say_the_same(tree):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imu2clip_jax.recordings import epic_kitchens as epic
-from imu2clip_jax.recordings import parsing
+from imu2clip_jax.recordings import opening, parsing
 
 COLUMNS = (
   "narration_id,participant_id,video_id,narration_timestamp,start_timestamp,"
@@ -151,6 +151,18 @@ def test_siblings_are_found_by_the_layout(tree):
   assert recording.video.end_s == pytest.approx(20.3, abs=0.01)
   last_s = recording.imu.accel_t_s[-1]
   assert last_s == pytest.approx(18.95 * 1.01, abs=0.5)
+
+
+def test_open_recording_knows_the_imu_files_and_the_video(tree):
+  for name in (
+    "meta_data/P01_101-accl.csv",
+    "meta_data/P01_101-gyro.csv",
+    "videos/P01_101.MP4",
+  ):
+    recording = opening.open_recording(tree / "P01" / name)
+    assert recording.recording_id == "P01_101"
+    assert recording.video is not None
+    assert len(recording.texts) == 2
 
 
 def test_find_splits_by_participant(tree):

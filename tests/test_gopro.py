@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from imu2clip_jax.recordings import gopro
+from imu2clip_jax.recordings import gopro, opening
 
 
 @pytest.fixture
@@ -237,6 +237,18 @@ def test_an_mp4_is_timed_by_its_packets(tmp_path):
   np.testing.assert_allclose(recording.imu.accel_t_s, want, atol=1e-3)
   assert recording.imu.gyro_t_s[-1] == pytest.approx(0.02 + 3.3033, abs=2e-3)
   assert recording.frames([1.0]).shape == (1, 48, 64, 3)
+
+
+def test_open_recording_knows_videos_and_dumps(tmp_path):
+  rows = [[1, 2, 3]] * 10
+  write_mp4(tmp_path / "GX010001.MP4", [payload(rows, rows)] * 2)
+  said = [(0.0, 1.0, "someone waits")]
+  recording = opening.open_recording(tmp_path / "GX010001.MP4", texts=said)
+  assert len(recording.imu.accel) == 20
+  assert recording.video is not None
+  assert recording.texts == said
+  (tmp_path / "a.raw").write_bytes(payload(rows, rows))
+  assert len(opening.open_recording(tmp_path / "a.raw").imu.gyro) == 10
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

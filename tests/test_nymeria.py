@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from imu2clip_jax.recordings import nymeria
+from imu2clip_jax.recordings import nymeria, opening
 
 FIRST_RGB_S = 86.385246037
 HEADER = "\ufeffrequest_id,gaia_id,start_time,end_time,annotator,creation_time,"
@@ -58,6 +58,11 @@ def test_imu_and_images_share_the_clock_of_the_first_frame(tree):
   assert recording.frames([0.0]).shape == (1, 1408, 1408, 3)
   right = nymeria.open_nymeria(tree / NAMES[0], imu="imu-right")
   assert len(right.imu.gyro) == 400
+
+
+def test_open_recording_knows_the_folder(tree):
+  recording = opening.open_recording(tree / NAMES[0])
+  assert recording.wearer_id == "james_johnson"
 
 
 def test_narrations_are_in_device_time(tree):

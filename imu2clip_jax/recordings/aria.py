@@ -60,7 +60,9 @@ def open_aria(
   return Recording(name, "", sensors, video, texts)
 
 
-def find(root: str | os.PathLike, **options) -> list[Entry]:
+def find(
+  root: str | os.PathLike, imu: str = "imu-left", min_confidence: float = 0.0
+) -> list[Entry]:
   """Find the VRS files below a folder, one recording each.
 
   The unit of splits is the location of Aria Everyday Activities (its
@@ -69,7 +71,7 @@ def find(root: str | os.PathLike, **options) -> list[Entry]:
 
   Args:
     root: searched at any depth.
-    **options: passed on to `open_aria`.
+    imu, min_confidence: see `open_aria`.
 
   Raises:
     FileNotFoundError: `root` does not exist or holds no VRS file.
@@ -90,15 +92,17 @@ def find(root: str | os.PathLike, **options) -> list[Entry]:
         name,
         wearer,
         split[wearer],
-        functools.partial(_open, path, name, wearer, options),
+        functools.partial(_open, path, name, wearer, imu, min_confidence),
       )
     )
   return entries
 
 
-def _open(path, recording_id, wearer_id, options):
+def _open(path, recording_id, wearer_id, imu, min_confidence):
   return dataclasses.replace(
-    open_aria(path, **options), recording_id=recording_id, wearer_id=wearer_id
+    open_aria(path, imu, min_confidence),
+    recording_id=recording_id,
+    wearer_id=wearer_id,
   )
 
 

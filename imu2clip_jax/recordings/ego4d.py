@@ -69,6 +69,19 @@ def open_ego4d(
   )
 
 
+def is_imu_file(path: str | os.PathLike) -> bool:
+  """Has a CSV the header of Ego4D's IMU files?"""
+  with open(path, "rb") as file:
+    return _TIME.encode() in file.readline(4096)
+
+
+def imu_of(video: pathlib.Path) -> pathlib.Path | None:
+  """Return the IMU file of a video that lies in a download, else None."""
+  path = video.parent.parent / "imu" / f"{video.stem}.csv"
+  inside = video.parent.name in _VIDEO_FOLDERS
+  return path if inside and path.exists() else None
+
+
 def find(
   root: str | os.PathLike,
   checkout: str | os.PathLike | None = None,

@@ -30,6 +30,7 @@ from imu2clip_jax.recordings.video import VideoFile
 # Payloads measured on GoPro cameras last 1.001 s (30 frames at 29.97) to
 # 1.044 s (HERO11 at 25 frames/s).
 _SHORTEST_S, _LONGEST_S = 1.0, 1.045
+_IMU_FILE = re.compile(r"(.+)-(?:accl|gyro)\.csv")
 _SEGMENT_FILES = (
   "EPIC_100_train.csv",
   "EPIC_100_validation.csv",
@@ -68,7 +69,7 @@ def open_epic(
       than the video.
   """
   path = pathlib.Path(path)
-  match = re.fullmatch(r"(.+)-(?:accl|gyro)\.csv", path.name, re.IGNORECASE)
+  match = _IMU_FILE.fullmatch(path.name)
   if not match:
     raise ValueError(f"{path}: expected VIDEO_ID-accl.csv or VIDEO_ID-gyro.csv")
   video_id = match[1]
@@ -90,6 +91,17 @@ def open_epic(
     video=film,
     texts=list(texts),
   )
+
+
+def is_imu_file(path: str | os.PathLike) -> bool:
+  """Is a file named as the IMU files are?"""
+  return _IMU_FILE.fullmatch(pathlib.Path(path).name) is not None
+
+
+def imu_of(video: pathlib.Path) -> pathlib.Path | None:
+  """Return an IMU file of a video that lies in a download, else None."""
+  path = video.parent.parent / "meta_data" / f"{video.stem}-accl.csv"
+  return path if video.parent.name == "videos" and path.exists() else None
 
 
 def find(

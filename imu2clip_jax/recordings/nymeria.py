@@ -67,12 +67,21 @@ def open_nymeria(
   return Recording(path.name, wearer(path.name), sensors, video, sorted(texts))
 
 
-def find(root: str | os.PathLike, **options) -> list[Entry]:
+def is_sequence(path: str | os.PathLike) -> bool:
+  """Has a folder the layout of a sequence?"""
+  return (pathlib.Path(path) / _DATA).is_dir()
+
+
+def find(
+  root: str | os.PathLike,
+  imu: str = "imu-left",
+  narrations: Sequence[str] = ("atomic_action",),
+) -> list[Entry]:
   """Find the sequences of a folder that have motion.vrs; split by wearer.
 
   Args:
     root: folder of sequences.
-    **options: passed on to `open_nymeria`.
+    imu, narrations: see `open_nymeria`.
 
   Raises:
     FileNotFoundError: there is no sequence.
@@ -87,7 +96,7 @@ def find(root: str | os.PathLike, **options) -> list[Entry]:
       path.name,
       wearer(path.name),
       split[wearer(path.name)],
-      functools.partial(open_nymeria, path, **options),
+      functools.partial(open_nymeria, path, imu, tuple(narrations)),
     )
     for path in sequences
   ]

@@ -3,18 +3,32 @@
 import dataclasses
 import pathlib
 
-from imu2clip_jax.recordings import classyglass, csv_folder, parsing
+from imu2clip_jax.recordings import (
+  aria,
+  classyglass,
+  csv_folder,
+  ego4d,
+  epic_kitchens,
+  gopro,
+  nymeria,
+  parsing,
+)
 from imu2clip_jax.recordings.recording import Recording
 from imu2clip_jax.recordings.video import VideoFile
+
+_VIDEOS = (".mp4", ".mov", ".360")
 
 
 def open_recording(path, video=None, texts=None) -> Recording:
   """Open one recording.
 
   Args:
-    path: its IMU file. `.csv` and `.npz` are read as `csv_folder` says, with
-      the tables that lie beside them; a `.csv` named as ClassyGlass names its
-      files, as `classyglass` says.
+    path: its IMU file or, where the source's layout leads from one to the
+      other, its video. A GoPro's `.mp4` or `.raw`; a `.vrs` or the folder of an
+      Aria or Nymeria sequence; an Ego4D `.csv` (told by its header) or video;
+      `VIDEO-accl.csv`, `VIDEO-gyro.csv` or the video of EPIC-KITCHENS; a `.csv`
+      named as ClassyGlass names its files. Any other `.csv` or `.npz` is read
+      as `csv_folder` says, with the tables that lie beside it.
     video: its video file, in place of what the source names; the IMU's zero is
       its first frame.
     texts: its narrations, in place of the source's own: a list of
@@ -32,9 +46,25 @@ def open_recording(path, video=None, texts=None) -> Recording:
     raise FileNotFoundError(f"no file or folder {path}")
   if isinstance(texts, str | pathlib.Path):
     texts = read_texts(texts)
+  suffix = path.suffix.lower()
+  if path.is_dir() or suffix == ".vrs":
+    is_nymeria = nymeria.is_sequence(path)
+    reader = nymeria.open_nymeria if is_nymeria else aria.open_aria
+    return _with(reader(path), video, texts)
+  if suffix in _VIDEOS:
+    if imu_path := ego4d.imu_of(path):
+      return ego4d.open_ego4d(imu_path, video or path, texts)
+    if imu_path := epic_kitchens.imu_of(path):
+      return epic_kitchens.open_epic(imu_path, video or path, texts)
+  if suffix in (*_VIDEOS, ".raw"):
+    return _with(gopro.open_gopro(path), video, texts)
   if classyglass.is_upstream_file(path):
     return _with(classyglass.open_file(path), video, texts)
-  if path.suffix.lower() in (".csv", ".npz"):
+  if epic_kitchens.is_imu_file(path):
+    return epic_kitchens.open_epic(path, video, texts)
+  if suffix == ".csv" and ego4d.is_imu_file(path):
+    return ego4d.open_ego4d(path, video, texts)
+  if suffix in (".csv", ".npz"):
     return csv_folder.open_file(path, video, texts)
   raise ValueError(f"{path}: no reader knows this kind of recording")
 
