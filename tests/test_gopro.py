@@ -251,6 +251,19 @@ def test_open_recording_knows_videos_and_dumps(tmp_path):
   assert len(opening.open_recording(tmp_path / "a.raw").imu.gyro) == 10
 
 
+def test_texts_may_lie_beside_a_video(tmp_path):
+  rows = [[1, 2, 3]] * 10
+  write_mp4(tmp_path / "GX010001.MP4", [payload(rows, rows)])
+  (tmp_path / "GX010001.texts.csv").write_text(
+    'start_s,end_s,text\n0.5,,starts\n0.5,0.9,"turns, then stops"\n'
+  )
+  recording = gopro.open_gopro(tmp_path / "GX010001.MP4")
+  assert recording.texts == [
+    (0.5, 0.5, "starts"),
+    (0.5, 0.9, "turns, then stops"),
+  ]
+
+
 def test_what_cannot_be_read_is_named(tmp_path):
   rows = [[1, 2, 3]] * 4
   with pytest.raises(FileNotFoundError, match="nowhere"):

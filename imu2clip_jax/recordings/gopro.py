@@ -22,7 +22,7 @@ import re
 import av
 import numpy as np
 
-from imu2clip_jax.recordings import gpmf, splits
+from imu2clip_jax.recordings import gpmf, parsing, splits
 from imu2clip_jax.recordings.recording import Entry, Imu, Recording
 from imu2clip_jax.recordings.video import VideoFile, reading
 
@@ -38,7 +38,8 @@ def open_gopro(path: str | os.PathLike) -> Recording:
   """Open a GoPro video, or a dump of its metadata track (`.raw`).
 
   Args:
-    path: an MP4 as the camera wrote it, or payloads one after another.
+    path: an MP4 as the camera wrote it, or payloads one after another. Beside
+      GX010042.MP4, GX010042.texts.csv (start_s, end_s, text) may describe it.
 
   Returns:
     A recording in the frame "gopro_camera"; zero is the first video frame (of a
@@ -62,11 +63,13 @@ def open_gopro(path: str | os.PathLike) -> Recording:
   payloads = _camera(payloads, path)
   accel_t_s, accel = _sensor(payloads, "ACCL", zero_s, path)
   gyro_t_s, gyro = _sensor(payloads, "GYRO", zero_s, path)
+  said = path.with_suffix(".texts.csv")
   return Recording(
     recording_id=path.stem,
     wearer_id="",
     imu=Imu(accel_t_s, accel, gyro_t_s, gyro, "gopro_camera"),
     video=video,
+    texts=parsing.texts(said) if said.exists() else [],
   )
 
 

@@ -45,7 +45,7 @@ def open_recording(path, video=None, texts=None) -> Recording:
   if not path.exists():
     raise FileNotFoundError(f"no file or folder {path}")
   if isinstance(texts, str | pathlib.Path):
-    texts = read_texts(texts)
+    texts = parsing.texts(texts)
   suffix = path.suffix.lower()
   if path.is_dir() or suffix == ".vrs":
     is_nymeria = nymeria.is_sequence(path)
@@ -76,18 +76,3 @@ def _with(recording, video, texts):
   if texts is not None:
     recording = dataclasses.replace(recording, texts=list(texts))
   return recording
-
-
-def read_texts(path) -> list[tuple[float, float, str]]:
-  """Read narrations: a CSV with start_s, end_s (may be empty) and text.
-
-  Raises:
-    FileNotFoundError: no such file.
-    ValueError: a column is missing or a time is no number.
-  """
-  texts = []
-  for row in parsing.rows(path, ["start_s", "text"]):
-    start_s = parsing.number(path, row, "start_s")
-    end_s = parsing.number(path, row, "end_s") if row.get("end_s") else start_s
-    texts.append((start_s, end_s, row["text"]))
-  return texts

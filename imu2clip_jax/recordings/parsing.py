@@ -70,6 +70,21 @@ def number(path, row: dict[str, str], column: str) -> float:
   return value
 
 
+def texts(path: str | os.PathLike) -> list[tuple[float, float, str]]:
+  """Read narrations: a CSV with start_s, end_s (may be empty) and text.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: a column is missing or a time is no number.
+  """
+  found = []
+  for row in rows(path, ["start_s", "text"]):
+    start_s = number(path, row, "start_s")
+    end_s = number(path, row, "end_s") if row.get("end_s") else start_s
+    found.append((start_s, end_s, row["text"]))
+  return found
+
+
 def numbers(
   path: str | os.PathLike,
   columns: Sequence[str],
