@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import pathlib
 import shutil
 import sys
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imu2clip_jax import build
 from imu2clip_jax import imu as imu_lib
+from imu2clip_jax.data import builder
 from imu2clip_jax.recordings import aria, opening
 
 
@@ -273,3 +276,16 @@ def test_sentences_keep_every_sure_word_in_order(spoken, min_confidence):
   for begin, end, text in found:
     assert end >= begin
     assert not any(w[-1] in ".?" for w in text.split()[:-1])
+
+
+def test_clips_are_built_where_the_window_is_short_enough(clips, tmp_path):
+  dataset = pathlib.Path(__file__).parents[1] / "datasets" / "aria_imu"
+  short = {"window_s": 0.05, "stride_s": 0.05}
+  summary = build.build(
+    dataset, clips, tmp_path, workers=0, window_options=short
+  )
+  assert summary["failed"] == {}
+  found = builder.open_windows(tmp_path, "train")
+  assert found[0]["imu"][:, 2].mean() > 8.5  # the head frame's z is up
+  with pytest.raises(ValueError, match="no window fits"):
+    build.build(dataset, clips, tmp_path / "long", workers=0)

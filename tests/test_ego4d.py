@@ -2,12 +2,15 @@
 
 import collections
 import json
+import pathlib
 import zipfile
 
 import av
 import numpy as np
 import pytest
 
+from imu2clip_jax import build
+from imu2clip_jax.data import builder
 from imu2clip_jax.data import texts as text_rules
 from imu2clip_jax.recordings import ego4d, imu2clip_lists, opening
 
@@ -399,3 +402,27 @@ def test_damaged_lists_are_named(tmp_path):
       imu2clip_lists.read_bad_windows(path)
   with pytest.raises(FileNotFoundError):
     imu2clip_lists.read_splits(tmp_path)
+
+
+def test_a_small_tree_is_built(tree, tmp_path):
+  for uid in ("uid-a", "uid-b", "uid-c"):
+    write_imu(tree / "imu" / f"{uid}.csv", imu_rows(seconds=120.0, rate_hz=50))
+  dataset = pathlib.Path(__file__).parents[1] / "datasets" / "ego4d_imu"
+  summary = build.build(
+    dataset,
+    tree.parent,
+    tmp_path / "data",
+    workers=0,
+    window_options={"rate_hz": 50.0, "text_cleaning": "official"},
+  )
+  assert sum(summary["splits"].values()) == 4
+  records = [
+    record
+    for split in summary["splits"]
+    for record in builder.open_windows(tmp_path / "data", split)
+  ]
+  said = {r["window_id"]: r["texts"] for r in records}
+  # 1.25 s is clamped to the start; a window holds all texts that overlap it.
+  assert said["uid-a@0"] == ["c c looks around"]
+  assert said["uid-a@5000"] == ["picks a cup", "lifts the cup"]
+  assert said["uid-c@98200"] == ["opens a something"]

@@ -1,6 +1,7 @@
 """EPIC-KITCHENS-100: the tool's clock, undone; the real annotation files."""
 
 import collections
+import pathlib
 import re
 
 import av
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imu2clip_jax import build
+from imu2clip_jax.data import builder
 from imu2clip_jax.recordings import epic_kitchens as epic
 from imu2clip_jax.recordings import opening, parsing
 
@@ -80,7 +83,8 @@ def tree(tmp_path):
   (notes / "EPIC_100_video_info.csv").write_text(
     "video_id,duration,fps,resolution\n"
     + "".join(
-      f"{v},20.3,50.0,1920x1080\n" for v in ("P01_101", "P02_101", "P02_102")
+      f"{v},20.3,50.0,1920x1080\n"
+      for v in ("P01_101", "P02_101", "P02_102", "P03_101")
     )
   )
   return root
@@ -183,8 +187,15 @@ def test_find_splits_by_participant(tree):
   opened = labelled["P01_101"].open()
   assert opened.labels == [(1.0, 2.5, "wash"), (9.5, 11.0, "open")]
   assert opened.texts[1] == (9.5, 11.0, "open door")
+
+
+def test_without_any_length_the_clock_is_left_with_a_warning(tree):
+  notes = tree / "epic-kitchens-100-annotations"
+  (notes / "EPIC_100_video_info.csv").unlink()
+  entries = {e.recording_id: e for e in epic.find(tree)}
   with pytest.warns(UserWarning, match="without the video's length"):
-    entries["P03_101"].open()  # not in EPIC_100_video_info.csv, no video
+    imu = entries["P03_101"].open().imu
+  assert imu.accel_t_s[-1] == pytest.approx(18.95)
 
 
 def test_what_is_missing_or_damaged_is_named(tree, tmp_path):
@@ -280,3 +291,30 @@ def test_find_on_the_published_annotations(published, tmp_path):
   assert options[1][0] == (2.6, 3.86, "a person turns on tap")
   assert options[2][0] == (2.6, 3.86, "turn-on")
   assert entries[0].open.args[3] == pytest.approx(178.02, abs=0.01)
+
+
+def test_a_small_tree_is_built(tree, tmp_path):
+  dataset = pathlib.Path(__file__).parents[1] / "datasets"
+  summary = build.build(
+    dataset / "epic_kitchens_imu",
+    tree,
+    tmp_path / "data",
+    workers=0,
+    reader_options={"label_column": "verb"},
+    window_options={"rate_hz": 20.0, "rule": "stride"},
+  )
+  assert sum(summary["splits"].values()) == 12
+  records = [
+    record
+    for split in summary["splits"]
+    for record in builder.open_windows(tmp_path / "data", split)
+    if record["recording_id"] == "P01_101"
+  ]
+  records.sort(key=lambda record: record["start_s"])
+  assert [record["texts"] for record in records] == [
+    ["a person washes cup"],
+    ["a person opens door"],
+    ["a person opens door"],
+  ]
+  # Gravity is up, whichever way the camera sat.
+  assert min(record["imu"][:, 2].mean() for record in records) > 9

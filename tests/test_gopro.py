@@ -5,13 +5,18 @@ JuanIrache/gopro-telemetry, measured with an independent parser.
 """
 
 import fractions
+import pathlib
 import struct
 
 import av
 import numpy as np
 import pytest
 
+from imu2clip_jax import build
+from imu2clip_jax.data import builder
 from imu2clip_jax.recordings import gopro, opening
+
+DATASET = pathlib.Path(__file__).parents[1] / "datasets" / "gopro_imu"
 
 
 @pytest.fixture
@@ -308,3 +313,20 @@ def test_find_keeps_wearers_and_chapters_together(tmp_path):
   assert opened.wearer_id == entries[0].wearer_id
   with pytest.raises(FileNotFoundError, match=r"no \.mp4"):
     gopro.find(tmp_path / "nowhere")
+
+
+def test_a_small_tree_is_built(tmp_path):
+  rows = [[9, 1, 2]] * 100  # stored z, x, y
+  for wearer in ("ann", "bo", "cy"):
+    path = tmp_path / "raw" / wearer / "GX010001.MP4"
+    path.parent.mkdir(parents=True)
+    write_mp4(path, [payload(rows, rows)] * 11)
+  (path.parent / "GX010002.MP4").write_bytes(b"broken")
+  summary = build.build(DATASET, tmp_path / "raw", tmp_path / "data", workers=0)
+  assert summary["splits"] == {"train": 2, "validation": 2, "test": 2}
+  assert list(summary["failed"]) == ["cy/GX010002"]
+  found = builder.open_windows(tmp_path / "data", "test")
+  np.testing.assert_allclose(
+    found[0]["imu"][500], [1, 2, 9, 1, 2, 9], atol=1e-4
+  )
+  assert len(found[0]["frames"]) == 1

@@ -1,11 +1,13 @@
 """Nymeria: trees in its layout, made from the published Aria clip."""
 
 import importlib.util
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
+from imu2clip_jax import build
 from imu2clip_jax.recordings import nymeria, opening
 
 FIRST_RGB_S = 86.385246037
@@ -115,3 +117,17 @@ def test_what_is_missing_or_damaged_is_named(tree, tmp_path):
   notes.write_text(HEADER + "Describe my day\n")
   with pytest.raises(ValueError, match="lacks the columns Describe my atomic"):
     nymeria.open_nymeria(tree / NAMES[0])
+
+
+def test_a_small_tree_is_built(tree, tmp_path):
+  dataset = pathlib.Path(__file__).parents[1] / "datasets" / "nymeria_imu"
+  shutil.copytree(tree / NAMES[0] / "narration", tree / NAMES[2] / "narration")
+  summary = build.build(
+    dataset,
+    tree,
+    tmp_path / "data",
+    workers=0,
+    window_options={"window_s": 0.2},
+  )
+  # James has one sequence with narrations and one without.
+  assert summary["splits"]["train"] == summary["splits"]["test"] == 1
