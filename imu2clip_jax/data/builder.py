@@ -28,6 +28,8 @@ from imu2clip_jax import schema
 from imu2clip_jax.data import parts, windows
 from imu2clip_jax.recordings import recording as recording_lib
 
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
 
 def features(
   num_samples: int, *, decode_frames: bool
@@ -92,7 +94,7 @@ def build(
       split that ends up empty, or a data set of other options in the way.
   """
   entries = list(entries)
-  _check(entries)
+  _check(name, version, entries)
   metadata = {
     "name": name,
     "version": version,
@@ -126,7 +128,13 @@ def build(
   return _summary(path)
 
 
-def _check(entries):
+def _check(name, version, entries):
+  if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    raise ValueError(
+      f"a data set cannot be named {name!r}: use a-z, 0-9 and _ only"
+    )
+  if not _VERSION.fullmatch(version):
+    raise ValueError(f"version is {version!r}, expected like '1.0.0'")
   if not entries:
     raise ValueError("no recording was found")
   seen, split_of = set(), {}
@@ -338,7 +346,7 @@ def _find(folder):
   for pattern in ("*/dataset_info.json", "*/*/dataset_info.json"):
     for info in folder.glob(pattern):
       path = info.parent
-      if re.fullmatch(r"\d+\.\d+\.\d+", path.name):
+      if _VERSION.fullmatch(path.name):
         found[path.parent].append(path)
   if not found:
     raise FileNotFoundError(f"no built data set lies in {folder}")

@@ -20,7 +20,7 @@ from imu2clip_jax.recordings import csv_layout, parsing, splits, video
 from imu2clip_jax.recordings import recording as recording_lib
 
 # Slower or faster than this, the time unit must be wrong.
-_RATES_HZ = (1.0, 50_000.0)
+_RATES_HZ = (1.0, 20_000.0)
 
 
 def find(
