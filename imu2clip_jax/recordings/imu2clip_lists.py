@@ -87,7 +87,7 @@ def read_bad_windows(path: str | os.PathLike) -> set[tuple[str, float, float]]:
     try:
       uid, start_s, end_s = entry
       found.add((str(uid), float(start_s), float(end_s)))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
       raise ValueError(
         f"{path}: expected [video id, start, end], found {str(entry)[:60]}"
       ) from error

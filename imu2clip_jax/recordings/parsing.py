@@ -17,6 +17,7 @@ import pyarrow.csv
 # What NumPy and zipfile raise for a damaged or hostile npz.
 _DAMAGED = (
   ValueError,
+  OSError,
   EOFError,
   KeyError,
   NotImplementedError,
@@ -26,6 +27,8 @@ _DAMAGED = (
   zipfile.BadZipFile,
   zlib.error,
 )
+# Signals hardly shrink: what grows tenfold was made to fill memory.
+_LARGEST_UNPACKED = 64_000_000
 _MISSING = ["", "NULL", "null", "None", "nan", "NaN", "NA"]
 
 
@@ -122,7 +125,7 @@ def numbers(
         null_values=_MISSING,
       ),
     )
-  except pyarrow.ArrowException as error:
+  except (pyarrow.ArrowException, UnicodeDecodeError) as error:
     raise ValueError(f"{path}: is not a table of numbers: {error}") from error
   return {
     name: table[name].to_numpy().astype(np.float64, copy=False)
@@ -142,19 +145,27 @@ def arrays(
     FileNotFoundError: no such file.
     ValueError: it is damaged, lacks an array or holds objects; names the file.
   """
-  try:
-    with np.load(path, allow_pickle=False) as stored:
-      if not isinstance(stored, np.lib.npyio.NpzFile):
-        raise ValueError("is a single array")
-      missing = [name for name in names if name not in stored.files]
-      if missing:
-        raise ValueError(
-          f"lacks the arrays {', '.join(missing)}; it has "
-          f"{', '.join(stored.files[:20])}"
-        )
-      return {name: stored[name] for name in names}
-  except _DAMAGED as error:
-    raise ValueError(f"{path}: is not a usable npz: {error}") from error
+  # Opened here: np.load leaves the file of a damaged zip open.
+  with open(path, "rb") as file:
+    try:
+      return _unpack(np.load(file, allow_pickle=False), file, names)
+    except _DAMAGED as error:
+      raise ValueError(f"{path}: is not a usable npz: {error}") from error
+
+
+def _unpack(stored, file, names):
+  if not isinstance(stored, np.lib.npyio.NpzFile):
+    raise ValueError("is a single array")
+  unpacked = sum(part.file_size for part in stored.zip.infolist())
+  if unpacked > max(10 * os.fstat(file.fileno()).st_size, _LARGEST_UNPACKED):
+    raise ValueError(f"unpacks to {unpacked / 1e6:.0f} MB")
+  missing = [name for name in names if name not in stored.files]
+  if missing:
+    raise ValueError(
+      f"lacks the arrays {', '.join(missing)}; it has "
+      f"{', '.join(stored.files[:20])}"
+    )
+  return {name: stored[name] for name in names}
 
 
 def read_json(path: str | os.PathLike, slim: Callable[[dict], object] = dict):
