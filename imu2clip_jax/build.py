@@ -146,10 +146,13 @@ def parser() -> argparse.ArgumentParser:
   )
   group = p.add_argument_group("windows")
   for field in dataclasses.fields(windows.Options):
+    kind = {"type": type(field.default)}
+    if isinstance(field.default, bool):
+      kind = {"action": argparse.BooleanOptionalAction}
     group.add_argument(
       f"--{field.name}",
-      type=type(field.default),
       help=f"default {field.default}, or the folder's",
+      **kind,
     )
   p.add_argument("--workers", type=int, help="processes; 0 uses this one")
   p.add_argument("--json", action="store_true", help="result as JSON on stdout")

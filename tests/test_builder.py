@@ -193,6 +193,20 @@ def test_too_short_recording_says_so():
   assert cut.dropped == {"no window fits": 1}
 
 
+def test_short_recording_is_padded_where_asked():
+  options = dataclasses.replace(OPTIONS, pad_short=True)
+  (window,) = windows.cut_recording(make(length_s=0.5), options).records
+  assert window["coverage"] == pytest.approx(0.25, abs=0.03)
+  assert (window["imu"][10:, 2] > 9.7).all()
+  assert len(windows.cut_recording(make(), options).records) == 5
+
+
+def test_nothing_to_cut_says_so():
+  options = dataclasses.replace(OPTIONS, rule="narration")
+  cut = windows.cut_recording(make(texts=[]), options)
+  assert cut.dropped == {"nothing to cut": 1}
+
+
 def test_axes_become_the_head_frame_and_gravity_goes_up():
   sensors = make().imu
   aria = dataclasses.replace(

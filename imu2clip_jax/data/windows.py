@@ -38,6 +38,8 @@ class Options:
     text_cleaning: "plain", "official" (see `data.texts`) or "none".
     gravity: turn the signals until gravity is up: "none", by the mean of each
       "recording", or of each "window".
+    pad_short: give a recording shorter than a window one window nevertheless,
+      whatever its coverage; the signal's last sample is repeated.
   """
 
   window_s: float = 5.0
@@ -50,6 +52,7 @@ class Options:
   min_coverage: float = 0.9
   text_cleaning: str = "plain"
   gravity: str = "none"
+  pad_short: bool = False
 
   def __post_init__(self):
     for name in ("window_s", "stride_s", "rate_hz", "frame_size"):
@@ -110,12 +113,18 @@ def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
     recording.imu.gyro,
     options.rate_hz,
   )
-  starts, labels = _plan(recording, grid.span_s, options)
+  short = grid.span_s[1] - grid.span_s[0] < options.window_s - 1e-6
   dropped = collections.Counter()
-  if not len(starts):
-    dropped["no window fits"] += 1
+  min_coverage = options.min_coverage
+  if short and options.pad_short:
+    starts, labels, min_coverage = np.array(grid.span_s[:1]), None, 0.0
+  else:
+    starts, labels = _plan(recording, grid.span_s, options)
+    if not len(starts):
+      reason = "no window fits" if short else "nothing to cut"
+      dropped[reason] += 1
   starts, signals, share = imu.cut(grid, starts, options.window_s)
-  keep, mask = _choose(starts, share, options.min_coverage, dropped)
+  keep, mask = _choose(starts, share, min_coverage, dropped)
   starts, signals, share, mask = (
     a[keep] for a in (starts, signals, share, mask)
   )
