@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import runpy
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -58,6 +59,7 @@ def build(
   window_options: dict | None = None,
   name: str | None = None,
   workers: int | None = None,
+  beam_flags: Sequence[str] | None = None,
 ) -> dict:
   """Build the data set that a dataset folder names.
 
@@ -68,6 +70,7 @@ def build(
     reader_options, window_options: override the builder file's.
     name: of the data set, in place of the builder file's.
     workers: processes, in place of the builder file's.
+    beam_flags: cut on an Apache Beam runner with these flags first.
 
   Returns:
     What `builder.build` returns.
@@ -92,6 +95,7 @@ def build(
     version=spec["VERSION"],
     about=about,
     workers=spec["WORKERS"] if workers is None else workers,
+    beam_flags=beam_flags,
   )
 
 
@@ -155,6 +159,11 @@ def parser() -> argparse.ArgumentParser:
       **kind,
     )
   p.add_argument("--workers", type=int, help="processes; 0 uses this one")
+  p.add_argument(
+    "--beam",
+    metavar="FLAGS",
+    help="cut on an Apache Beam runner, e.g. '--runner=FlinkRunner ...'",
+  )
   p.add_argument("--json", action="store_true", help="result as JSON on stdout")
   return p
 
@@ -185,6 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     window_options=given,
     name=args.name,
     workers=args.workers,
+    beam_flags=None if args.beam is None else shlex.split(args.beam),
   )
   if args.json:
     command.print_json(summary)

@@ -481,6 +481,28 @@ def test_a_part_gives_back_its_windows(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["part.npz"]
 
 
+@pytest.mark.slow
+def test_a_beam_pipeline_builds_the_same(tmp_path):
+  pytest.importorskip("apache_beam")
+  found = counted_entries(tmp_path)
+  found[2] = entry("r2", "w2", "train", functools.partial(broken, "r2"))
+  flags = ["--runner=FnApiRunner"]
+  summary = build(tmp_path / "beam", found, beam_flags=flags)
+  assert len((tmp_path / "opened.txt").read_text().split()) == 7  # once each
+  assert summary["failed"] == {"r2": "OSError: r2 fell off the disk"}
+  build(tmp_path / "here", found)
+  prints = [
+    builder.describe(tmp_path / d)["fingerprint"] for d in ("beam", "here")
+  ]
+  assert prints[0] == prints[1]
+
+
+def test_beam_is_an_extra(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "apache_beam", None)
+  with pytest.raises(ValueError, match=r"imu2clip-jax\[beam\]"):
+    build(tmp_path, beam_flags=[])
+
+
 # Reading what is missing or damaged
 
 

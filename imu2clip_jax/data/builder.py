@@ -18,14 +18,14 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 import imu2clip_jax
 from imu2clip_jax import schema
-from imu2clip_jax.data import parts, windows
+from imu2clip_jax.data import cluster, parts, windows
 from imu2clip_jax.recordings import recording as recording_lib
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -68,6 +68,7 @@ def build(
   version: str = "1.0.0",
   about: dict | None = None,
   workers: int = 0,
+  beam_flags: Sequence[str] | None = None,
 ) -> dict:
   """Cut recordings into windows and write them as a TFDS data set.
 
@@ -83,6 +84,8 @@ def build(
     about: further JSON-able facts for `metadata.json` (source, licence, ...).
     workers: processes that open and cut recordings; 0 works in this one, which
       readers that run on jax need.
+    beam_flags: cut on a Beam runner first (see `data.cluster`); only what it
+      could not cut is then tried here.
 
   Returns:
     {"path", "splits": {split: windows}, "windows": {split: {reason: count}},
@@ -114,6 +117,9 @@ def build(
       shutil.rmtree(left)  # a build that was killed
     key = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     unfinished = path.parent / f".parts_{version}_{key.hexdigest()[:16]}"
+    if beam_flags is not None:
+      cluster.write_parts(entries, options, unfinished, beam_flags)
+      workers = max(workers, 1)
     cutter = parts.Cutter(entries, options, workers, unfinished)
     with (
       contextlib.closing(cutter),
