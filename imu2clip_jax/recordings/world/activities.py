@@ -23,7 +23,8 @@ class Activity:
     stroke_hz, event_hz: rhythm of `motion.WAVES`.
     shake_hz: of vibration.
     sharp: how narrow hit, pulse and square are.
-    burst: what comes in groups of `count`, "stroke" or "event" or "".
+    bursts: strokes come in groups of `count` with rests between; else a
+      count makes events more frequent.
     speed, turn, climb: m/s, rad/s, m/s along the path.
     once: the event fills the bout exactly once, from low to high.
     bout_s: shortest and longest bout.
@@ -38,7 +39,7 @@ class Activity:
   event_hz: float = 0.2
   shake_hz: float = 6.0
   sharp: tuple[float, float, float] = (6.0, 4.0, 3.0)
-  burst: str = ""
+  bursts: bool = False
   speed: float = 0.0
   turn: float = 0.0
   climb: float = 0.0
@@ -71,7 +72,7 @@ _TABLE = (
   ),
   _activity(
     "writing in a notebook", "desk",
-    SIT_M, "tempo side count", {
+    SIT_M, "tempo side gaze", {
       "x": {"rest": 0.04, "sin_event": 0.01, "sin1": 0.0007},
       "z": {"cos1": 0.0005},
       "yaw": {"rest": 7, "sin_event": 2.2, "sin1": 0.25, "drift2": 1.5},
@@ -144,11 +145,11 @@ _TABLE = (
       "z": {"cos2": -0.022, "hit2": -0.006, "shake1": 0.0005},
       "yaw": {"rest": 3, "sin1": 2.2, "drift2": 4},
       "pitch": {"rest": 4, "cos2": 1.0, "drift1": 2},
-      "roll": {"rest": 2, "cos1": 1.4},
+      "roll": {"rest": 4, "cos1": 1.4},
     }, stroke_hz=0.92, speed=1.3, turn=0.12, bout_s=(8, 60),
   ),
   _activity(
-    "running", "street",
+    "running", "street track",
     STAND_M, "tempo side gaze", {
       "x": {"sin1": 0.025}, "y": {"cos2": 0.02},
       "z": {"cos2": -0.038, "hit2": -0.01, "shake1": 0.0008},
@@ -162,9 +163,9 @@ _TABLE = (
     STAND_M, "tempo side gaze", {
       "x": {"rest": 0.05, "sin1": 0.03}, "y": {"sin2": 0.02},
       "z": {"cos2": -0.026, "sin2": 0.012, "hit2": -0.008},
-      "yaw": {"rest": 4, "sin1": 2.8, "drift2": 3},
+      "yaw": {"rest": 6, "sin1": 2.8, "drift2": 3},
       "pitch": {"rest": 17, "cos2": 1.3, "drift1": 3},
-      "roll": {"rest": 3, "cos1": 2.3},
+      "roll": {"rest": 6, "cos1": 2.3},
     }, stroke_hz=0.74, speed=0.5, climb=0.28, bout_s=(8, 25),
   ),
   _activity(
@@ -178,7 +179,7 @@ _TABLE = (
     }, event_hz=0.21, shake_hz=4.0, sharp=(6, 4, 5),
   ),
   _activity(
-    "putting the glasses on and off while standing", "room kitchen",
+    "putting the glasses on and off while standing", "room kitchen street",
     STAND_M - 0.12, "tempo side gaze", {
       "x": {"change": 0.08, "drift1": 0.02}, "y": {"square": 0.16},
       "z": {"square": 0.15, "shake1": 0.0006},
@@ -188,22 +189,22 @@ _TABLE = (
     }, event_hz=0.26, shake_hz=4.0, sharp=(6, 4, 4),
   ),
   _activity(
-    "picking up items from the floor while sitting", "desk room",
-    SIT_M, "tempo side count", {
+    "picking up items from the floor while sitting", "room hall",
+    SIT_M, "side count", {
       "x": {"pulse": 0.24}, "y": {"pulse": -0.22}, "z": {"pulse": -0.42},
       "yaw": {"rest": 3, "pulse": 14, "drift2": 4},
       "pitch": {"rest": 10, "pulse": 48, "drift1": 3},
       "roll": {"pulse": 24, "drift3": 2},
-    }, event_hz=0.27, sharp=(6, 2.6, 3), burst="event",
+    }, event_hz=0.27, sharp=(6, 2.6, 3),
   ),
   _activity(
-    "picking up items from the floor while standing", "room kitchen",
-    STAND_M, "tempo side count", {
+    "picking up items from the floor while standing", "room hall street",
+    STAND_M, "side count", {
       "x": {"pulse": 0.12}, "y": {"pulse": -0.32}, "z": {"pulse": -0.78},
       "yaw": {"rest": 3, "pulse": 9, "drift2": 7},
       "pitch": {"rest": 12, "pulse": 58, "drift1": 3},
       "roll": {"pulse": 12, "drift3": 2, "drift1": 2},
-    }, event_hz=0.24, sharp=(6, 2.2, 3), burst="event",
+    }, event_hz=0.24, sharp=(6, 2.2, 3),
   ),
   _activity(
     "head movement", "desk room street",
@@ -242,7 +243,7 @@ _TABLE = (
       "yaw": {"rest": 5, "sin1": 0.3, "drift2": 2},
       "pitch": {"rest": 30, "hit1": -0.55, "drift1": 2},
       "roll": {"rest": 4, "hit1": 0.5, "drift3": 1},
-    }, stroke_hz=2.3, burst="stroke",
+    }, stroke_hz=2.3, bursts=True,
   ),
   _activity(
     "washing dishes", "kitchen",
@@ -252,7 +253,7 @@ _TABLE = (
       "yaw": {"rest": 4, "sin1": 0.9, "sin_event": 7, "drift2": 2},
       "pitch": {"rest": 28, "cos1": 0.7, "cos_event": 2.5, "drift1": 2},
       "roll": {"rest": 3, "sin1": 1.1, "drift3": 1},
-    }, stroke_hz=1.25, event_hz=0.14, burst="stroke",
+    }, stroke_hz=1.25, event_hz=0.14, bursts=True,
   ),
   _activity(
     "cycling", "street",
@@ -278,7 +279,7 @@ _TABLE = (
   ),
   _activity(
     "rowing", "lake",
-    SIT_M - 0.2, "tempo gaze count", {
+    SIT_M - 0.2, "tempo gaze", {
       "y": {"sin1": 0.3, "sin2": 0.03}, "z": {"cos1": 0.05, "drift3": 0.01},
       "yaw": {"drift2": 3}, "pitch": {"rest": 4, "sin1": -15, "drift1": 2},
       "roll": {"drift3": 2.5, "cos1": 1},
@@ -292,7 +293,7 @@ _TABLE = (
       "yaw": {"rest": 5, "sin1": 0.9, "drift2": 2},
       "pitch": {"rest": 24, "hit1": 1.3, "sin1": 0.8, "drift1": 2},
       "roll": {"rest": 5, "sin1": 1.2, "drift3": 1},
-    }, stroke_hz=1.5, sharp=(12, 4, 3), burst="stroke",
+    }, stroke_hz=1.5, sharp=(12, 4, 3), bursts=True,
   ),
   _activity(
     "sawing wood", "workshop",
@@ -302,10 +303,10 @@ _TABLE = (
       "yaw": {"rest": 6, "sin1": 1.2, "drift2": 2},
       "pitch": {"rest": 30, "sin1": 1.8, "drift1": 2},
       "roll": {"rest": 6, "cos1": 0.9, "drift3": 1},
-    }, stroke_hz=1.1, burst="stroke",
+    }, stroke_hz=1.1, bursts=True,
   ),
   _activity(
-    "sweeping the floor", "room kitchen",
+    "sweeping the floor", "room hall",
     STAND_M, "tempo side gaze", {
       "x": {"rest": 0.02, "sin1": 0.06}, "y": {"cos1": 0.03},
       "z": {"cos2": 0.008, "hit2": -0.003},
@@ -321,10 +322,10 @@ _TABLE = (
       "z": {"sin1": 0.095, "cos2": -0.022, "hit1": 0.01}, "yaw": {"drift2": 5},
       "pitch": {"rest": 4, "cos1": 3, "drift1": 2},
       "roll": {"drift3": 2, "sin_event": 1.5},
-    }, stroke_hz=1.75, burst="stroke",
+    }, stroke_hz=1.75, bursts=True,
   ),
   _activity(
-    "drinking from a cup", "desk kitchen",
+    "drinking from a cup", "desk room",
     SIT_M, "tempo side gaze", {
       "x": {"rest": 0.02, "pulse": 0.02, "drift2": 0.008}, "y": {"pulse": 0.05},
       "z": {"pulse": 0.02}, "yaw": {"rest": 3, "pulse": -4, "drift2": 4},
@@ -358,7 +359,7 @@ _TABLE = (
       "z": {"sin1": -0.018, "hit1": -0.004}, "yaw": {"rest": 4, "drift2": 2},
       "pitch": {"rest": 30, "sin1": 3.0, "drift1": 2},
       "roll": {"rest": 4, "cos1": 0.8, "drift3": 1},
-    }, stroke_hz=0.85, burst="stroke",
+    }, stroke_hz=0.85, bursts=True,
   ),
 )
 # fmt: on

@@ -13,8 +13,9 @@ from imu2clip_jax.recordings.world import motion
 
 # What a generator is for; a new purpose takes a new number.
 WEARER, PLAN, SENSOR, SCENE, WORDS, FAULTS = range(6)
-TEMPO_FACTOR = {"slow": 0.72, "normal": 1.0, "fast": 1.38}
-GAZE_DEG = {"down": 12.0, "ahead": 0.0, "up": -12.0}
+TEMPO_FACTOR = {"slow": 0.68, "normal": 1.0, "fast": 1.45}
+GAZE_DEG = {"down": 13.0, "ahead": 0.0, "up": -13.0}
+_REST_STROKES = 2.5  # between two bursts
 
 
 def generator(seed: int, purpose: int, *keys: int) -> np.random.Generator:
@@ -182,11 +183,13 @@ def _motion_row(rng, person, activity, bout):
   tempo = TEMPO_FACTOR[bout.tempo] * np.exp(rng.normal(0.0, 0.05))
   stroke = activity.stroke_hz * person.strokes[number] * tempo
   event = activity.event_hz * person.events[number] * tempo
+  if "count" in activity.attributes and not activity.bursts:
+    event *= 0.5 + 0.25 * bout.count
   rates = np.array(
     [
       stroke,
       0.5 / length if activity.once else event,
-      _burst_hz(activity, bout.count, stroke, event),
+      stroke / (bout.count + _REST_STROKES),
       *rng.uniform((0.04, 0.10, 0.20), (0.10, 0.22, 0.42)),
       *(activity.shake_hz * rng.uniform((0.8, 1.1), (1.0, 1.5))),
     ]
@@ -205,7 +208,12 @@ def _motion_row(rng, person, activity, bout):
     "phase": phases,
     "wobble": np.array([0.5, 0.0 if activity.once else 0.6]),
     "sharpness": np.array([*activity.sharp, 9.0]),
-    "rest": np.array([0.94 if activity.burst else 0.0, _level(activity, bout)]),
+    "rest": np.array(
+      [
+        0.95 if activity.bursts else 0.0,
+        np.cos(np.pi * bout.count / (bout.count + _REST_STROKES)),
+      ]
+    ),
     "offset": mirror * offset,
     "weights": mirror[:, None] * weights,
     "speed": activity.speed * tempo,
@@ -214,19 +222,6 @@ def _motion_row(rng, person, activity, bout):
     "start_s": bout.start_s,
     "change_s": rng.uniform(1.2, 2.0),
   }
-
-
-def _rest_strokes(activity):
-  return 2.0 if activity.burst == "stroke" else 0.8
-
-
-def _burst_hz(activity, count, stroke_hz, event_hz):
-  rhythm = event_hz if activity.burst == "event" else stroke_hz
-  return rhythm / (count + _rest_strokes(activity))
-
-
-def _level(activity, bout):
-  return np.cos(np.pi * bout.count / (bout.count + _rest_strokes(activity)))
 
 
 def _weights(rng, person, activity, number):

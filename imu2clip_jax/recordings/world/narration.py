@@ -29,10 +29,10 @@ _SAID = {
   "writing in a notebook": (
     (
       "writes in a notebook {how} with the {side} hand",
-      "takes notes {how} on {n} sheets",
+      "takes notes {how} {gaze}",
       "writes on paper with a pen {how}",
     ),
-    ("scribbles on {n} sheets with the {side} hand",),
+    ("scribbles on a pad with the {side} hand {how}",),
   ),
   "typing on a computer": (
     (
@@ -78,7 +78,7 @@ _SAID = {
     (
       "stands still {gaze}",
       "stands and waits leaning to the {side}",
-      "stays in place with hands together {gaze}",
+      "stays in place with a bag {gaze}",
     ),
     ("remains upright without moving {gaze}",),
   ),
@@ -124,19 +124,19 @@ _SAID = {
   ),
   "picking up items from the floor while sitting": (
     (
-      "picks up {n} items from the floor while sitting {how}",
+      "picks up {n} items from the floor while sitting",
       "bends from the chair and picks up items with the {side} hand",
-      "reaches down to the {side} from the seat {how}",
+      "reaches down to the {side} from the seat for {n} things",
     ),
-    ("collects {n} fallen things from the chair {how}",),
+    ("collects {n} fallen things from the chair",),
   ),
   "picking up items from the floor while standing": (
     (
-      "picks up {n} items from the floor while standing {how}",
+      "picks up {n} items from the floor while standing",
       "bends down and picks up items with the {side} hand",
-      "stoops to the {side} to lift things {how}",
+      "stoops to the {side} to lift {n} things",
     ),
-    ("collects {n} fallen things, bowing {how}",),
+    ("collects {n} fallen things, bowing",),
   ),
   "head movement": (
     (
@@ -198,9 +198,9 @@ _SAID = {
     (
       "rows the boat {how} {gaze}",
       "pulls the oars {how}",
-      "rows on the lake past {n} buoys {how}",
+      "rows on the lake {how} {gaze}",
     ),
-    ("paddles across the water past {n} floats {how}",),
+    ("paddles across the water {how} {gaze}",),
   ),
   "hammering": (
     (

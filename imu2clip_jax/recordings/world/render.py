@@ -13,9 +13,9 @@ import numpy as np
 from imu2clip_jax.recordings.world import motion, things
 
 MOMENTS = 3
-SHUTTER_S = 0.06
-CAMERA_TILT = np.radians(12.0)  # the camera looks a little below the gaze
-HALF_VIEW = 1.0  # tangent of half the field of view: 90 degrees
+SHUTTER_S = 0.09
+CAMERA_TILT = np.radians(17.0)  # the camera looks a little below the gaze
+HALF_VIEW = 0.84  # tangent of half the field of view: 80 degrees
 _FAR = 1e4
 
 

@@ -50,6 +50,7 @@ _ROOMS = {
   "bathroom": (1.4, 0.95, 2.4, "water", 7.0, False),
   "stairs": (1.0, 12.0, 9.0, "asphalt", 2.0, False),
   "street": (60.0, 60.0, 30.0, "asphalt", 1.0, True),
+  "track": (60.0, 60.0, 30.0, "brick", 1.0, True),
   "garden": (60.0, 60.0, 30.0, "green", 2.2, True),
   "car": (60.0, 60.0, 30.0, "asphalt", 0.5, True),
   "lake": (60.0, 60.0, 30.0, "water", 2.0, True),
@@ -118,6 +119,14 @@ _PLACES = {
     box("brick", (8.0, -12.0, 2.5), (2.0, 4.0, 2.5), wrap=24.0, stripes=-4),
     box("cream", (-8.0, -4.0, 2.0), (2.0, 4.0, 2.0), wrap=24.0, stripes=-3),
   ],
+  "track": [
+    *(
+      box("white", (x, -30.0, 0.003), (0.05, 40.0, 0.005))
+      for x in (-2.0, -0.7, 0.7, 2.0)
+    ),
+    box("green", (6.4, -20, 0.003), (3.2, 60.0, 0.005)),
+    *_trees(12.0, 4.4),
+  ],
   "garden": [
     *_trees(0.0, 3.0),
     box("wood", (0, -9.0, 0.6), (9.0, 0.05, 0.6), stripes=40),
@@ -149,7 +158,7 @@ _PLACES = {
 def _palette(rng, person):
   """Colours of one recording: hues bent, lamps warmer or colder."""
   palette = {
-    name: np.clip(np.array(rgb) * np.exp(rng.normal(0, 0.10, 3)), 0, 1)
+    name: np.clip(np.array(rgb) * np.exp(rng.normal(0, 0.06, 3)), 0, 1)
     for name, rgb in _COLOURS.items()
   }
   for name, light in (
@@ -182,6 +191,8 @@ def look(seed, wearer, recording, person, bout) -> dict:
   own = bouts.generator(seed, bouts.SCENE, wearer, recording, bout.index)
   shown = props.SHOWN[bout.label](bout)
   body = props.SITTING if bout.activity.height_m < 1.5 else props.STANDING
+  if bout.tempo == "fast":  # sleeves are pushed up for quick work
+    palette["sleeve"] = 0.9 * palette["skin"]
   if bout.side == "right":
     shown = [things.mirrored(thing) for thing in shown]
   width, depth, height, floor, tile, is_open = _ROOMS[bout.scene]

@@ -1,7 +1,7 @@
 """Shapes that a picture is made of: boxes and balls, and how they are packed.
 
-Places are metres in the scene's axes (x left, y back, z up; the wearer is at the
-origin and faces -y), or in the head's where a thing is `worn`.
+Places are metres in the scene's axes (x left, y back, z up; the wearer is at
+the origin and faces -y), or in the head's where a thing is `worn`.
 """
 
 import dataclasses
