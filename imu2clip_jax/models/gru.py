@@ -41,9 +41,9 @@ def gru_last(
     [B, H].
   """
   wide = jnp.promote_types(x.dtype, jnp.float32)
-  wi, wh = params["wi"].astype(x.dtype), params["wh"].astype(x.dtype)
+  wi, wh = (jnp.asarray(params[name], x.dtype) for name in ("wi", "wh"))
+  bi, bh = (jnp.asarray(params[name], wide) for name in ("bi", "bh"))
   hidden = wh.shape[0]
-  bi, bh = params["bi"].astype(wide), params["bh"].astype(wide)
   # The biases of r and z only ever appear as a sum.
   bias = (bi + bh.at[2 * hidden :].set(0))[None, :]
   bias_n = bh[None, 2 * hidden :]
@@ -64,7 +64,7 @@ def gru_last(
   x = jnp.swapaxes(x, 0, 1)
   if hoist:
     x = jnp.matmul(x, wi, preferred_element_type=wide) + bias[None]
-  inputs = (x, None if mask is None else mask.T)
+  inputs = (x, None if mask is None else jnp.asarray(mask).T)
   return jax.lax.scan(step, h, inputs, reverse=reverse, unroll=unroll)[0]
 
 

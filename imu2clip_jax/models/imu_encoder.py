@@ -159,10 +159,13 @@ class Encoder:
   def flops(self, num_samples: int) -> int:
     """Count the operations of the products, forward, for one window."""
     imu = jax.ShapeDtypeStruct((1, num_samples, CHANNELS), jnp.float32)
-    params = jax.eval_shape(
+    return count_flops(self.apply, self.param_shapes(num_samples), imu)
+
+  def param_shapes(self, num_samples: int) -> dict:
+    """Return the shapes and dtypes of the parameters, computing nothing."""
+    return jax.eval_shape(
       lambda key: self.init(key, num_samples), jax.random.key(0)
     )
-    return count_flops(self.apply, params, imu)
 
   def _module(self):
     return _Head(self.trunk, self.embed_dim, self.dtype)
