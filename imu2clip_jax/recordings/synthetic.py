@@ -140,7 +140,7 @@ class Simulation:
     self.rate_hz = float(rate_hz * rng.uniform(0.992, 1.008))
     self._first_s = float(-rng.uniform(0.0, 0.02))
     # A block may see one change of bouts only, so it stays under 2.6 s.
-    self._samples = 2 ** int(np.floor(np.log2(2.6 * self.rate_hz)))
+    self._samples = 2 ** min(8, int(np.floor(np.log2(2.6 * self.rate_hz))))
     self._sensor = (
       sensor.IDEAL
       if ideal
@@ -235,8 +235,10 @@ class Simulation:
     """What the faults did in a range of time."""
     end_s = self.duration_s if end_s is None else end_s
     faults, keys = self.faults, self.fault_keys
+    # The sample that repeats a stamp is the next one after the event.
+    early_s = start_s - 1.0 / self.rate_hz
     drawn = sensor.events(
-      keys, _DUPLICATES, faults.duplicates_per_minute, start_s, end_s
+      keys, _DUPLICATES, faults.duplicates_per_minute, early_s, end_s
     )
     count = np.ceil((drawn - self._first_s) * self.rate_hz).astype(np.int64)
     # The first sample of a stretch has no stamp before it at hand.
@@ -252,7 +254,7 @@ class Simulation:
       nans=sensor.intervals(
         keys, _NANS, faults.nan_per_minute, faults.nan_s, start_s, end_s
       ),
-      duplicates_s=repeated[repeated < end_s],
+      duplicates_s=repeated[(repeated >= start_s) & (repeated < end_s)],
     )
 
   def frames(self, times_s) -> np.ndarray:

@@ -121,7 +121,7 @@ _TABLE = (
   ),
   _activity(
     "standing up from sitting", "desk room",
-    BETWEEN_M, "tempo gaze side", {
+    BETWEEN_M, "tempo gaze", {
       "x": {"change": 0.03, "drift2": 0.01},
       "y": {"square": -0.12, "change": -0.16}, "z": {"square": 0.21},
       "yaw": {"change": 5, "drift2": 3},

@@ -174,10 +174,15 @@ def _draw(rng, person, label, start_s, index):
   for name, value in named.items():
     if name not in activity.attributes:
       bout = dataclasses.replace(bout, **{name: value})
-  return bout, _motion_row(rng, person, activity, bout)
+  return bout, motion_row(rng, person, bout)
 
 
-def _motion_row(rng, person, activity, bout):
+def motion_row(rng, person: Wearer, bout: Bout) -> dict:
+  """Draw the motion of one bout: name -> array, as `motion.FIELDS` says.
+
+  It lacks place and heading, which depend on the bouts before.
+  """
+  activity = bout.activity
   number = acts.LABELS.index(activity.label)
   length = bout.end_s - bout.start_s
   tempo = TEMPO_FACTOR[bout.tempo] * np.exp(rng.normal(0.0, 0.05))

@@ -14,8 +14,6 @@ Time is split into blocks: float32 inside a block, counted from its start;
 phases, headings and places at that start are reduced in float64 on the host.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,7 +49,7 @@ FIELDS = {
 
 
 def _waves(t, b):
-  phase = b["phase"][:, None] + b["rate"][:, None] * t
+  phase = b["phase"][:, None] + b["rate"][:, None] * t[None]
   drift = jnp.sin(phase[3:6])
   stroke = phase[0] + b["wobble"][0] * drift[0]
   event = phase[1] + b["wobble"][1] * drift[1]
@@ -63,7 +61,7 @@ def _waves(t, b):
   sin2, cos2 = 2.0 * sin1 * cos1, 1.0 - 2.0 * sin1 * sin1
   sin_event, cos_event = jnp.sin(event), jnp.cos(event)
   square = jnp.tanh(square_k * sin_event)
-  shake = jnp.sin(phase[6:8] + 2.0 * drift[:2]) * (1.0 + 0.5 * drift[2])
+  shake = jnp.sin(phase[6:8] + 2.0 * drift[:2]) * (1.0 + 0.5 * drift[2:])
   return jnp.stack(
     [
       on * sin1,
@@ -85,9 +83,10 @@ def _waves(t, b):
 
 def _path(t, b):
   # An arc of constant speed. A block is short, so the half angle is small and
-  # three terms of sin(u)/u are exact to float32; no division by a turn of 0.
+  # four terms of sin(u)/u are exact to float32; no division by a turn of 0.
   u = 0.5 * b["turn"] * t
-  chord = b["speed"] * t * (1.0 - u * u / 6.0 * (1.0 - u * u / 20.0))
+  series = 1.0 - u * u / 6.0 * (1.0 - u * u / 20.0 * (1.0 - u * u / 42.0))
+  chord = b["speed"] * t * series
   direction = b["heading"] + u
   return jnp.stack(
     [
@@ -129,7 +128,7 @@ _both = jax.vmap(_bout, in_axes=(None, 0))
 
 def _blended(t, block):
   early, late = _both(t, block["bouts"])[0]
-  return early + _share(t, block) * (late - early)
+  return early + _share(t, block)[None] * (late - early)
 
 
 def rotation(angles):
@@ -164,7 +163,7 @@ def camera(t, block):
     position [3, n], rotation [3, 3, n] and the bout's waves [len(WAVES), n].
   """
   (early, late), *each = _both(t, block["bouts"])
-  six = early + _share(t, block) * (late - early)
+  six = early + _share(t, block)[None] * (late - early)
   waves, path, heading = (
     jnp.where(block["is_late"], there, here) for here, there in each
   )
@@ -173,11 +172,7 @@ def camera(t, block):
   position = jnp.stack(
     [cos * away[0] + sin * away[1], cos * away[1] - sin * away[0], away[2]]
   )
-  return (
-    position,
-    rotation(six[3:] - jnp.array([[1.0], [0.0], [0.0]]) * heading),
-    waves,
-  )
+  return position, rotation(six[3:].at[0].add(-heading)), waves
 
 
 def imu(t, block):
@@ -198,7 +193,7 @@ def imu(t, block):
   return force, jnp.stack([spin[2, 1], spin[0, 2], spin[1, 0]])
 
 
-@functools.partial(jax.jit)
+@jax.jit
 def imu_blocks(t, block):
   """`imu` for times [K, n] of K blocks -> [K, n, 6]."""
   force, rate = jax.vmap(imu)(t, block)

@@ -16,7 +16,9 @@ MOMENTS = 3
 SHUTTER_S = 0.09
 CAMERA_TILT = np.radians(17.0)  # the camera looks a little below the gaze
 HALF_VIEW = 0.84  # tangent of half the field of view: 80 degrees
+_ZENITH = (0.35, 0.55, 0.9)
 _FAR = 1e4
+_BEHIND_M = 1.5  # a thing that comes again leaves the scene here
 
 
 def _rays(size: int):
@@ -42,16 +44,15 @@ def _placed(scene, travel, place, turn, waves):
   """Centres [P, 3] and rotations [P, 3, 3] of the things at one moment."""
   shift = scene["wave"] @ waves
   centre = scene["centre"] + scene["swing"] * shift[:, None]
+  x, y, z = centre.T
   wrap = scene["wrap"]
-  ahead = jnp.mod(centre[:, 1] + travel, jnp.maximum(wrap, 1e-3)) - wrap + 1.5
-  y = jnp.where(wrap > 0, ahead, centre[:, 1])
-  centre = jnp.stack(
-    [centre[:, 0], y, centre[:, 2] - scene["slope"] * y], axis=-1
-  )
-  worn = scene["worn"][:, None] > 0
-  centre = jnp.where(worn, place + centre @ turn.T, centre)
-  turned = jnp.where(worn[..., None], turn @ scene["turn"], scene["turn"])
-  return centre, turned
+  again = jnp.mod(y + travel, jnp.maximum(wrap, 1e-3)) - wrap + _BEHIND_M
+  y = jnp.where(wrap > 0, again, y)
+  centre = jnp.stack([x, y, z - scene["slope"] * y], axis=1)
+  worn = scene["worn"] > 0
+  centre = jnp.where(worn[:, None], place[None] + centre @ turn.T, centre)
+  turned = jnp.einsum("ij,pjk->pik", turn, scene["turn"])
+  return centre, jnp.where(worn[:, None, None], turned, scene["turn"])
 
 
 def _nearest(origin, rays, centre, turned, half):
@@ -60,7 +61,7 @@ def _nearest(origin, rays, centre, turned, half):
   Thing by thing, so that the rays of a frame stay in the processor's cache:
   sixteen times as fast as all pairs at once.
   """
-  start = jnp.einsum("pi,pij->pj", origin - centre, turned) / half
+  start = jnp.einsum("pi,pij->pj", origin[None] - centre, turned) / half
   matrix = turned / half[:, None, :]
   axes = rays.T
 
@@ -97,33 +98,31 @@ def _nearest(origin, rays, centre, turned, half):
 
 def _surroundings(scene, travel, origin, rays):
   """Distance [N] and colour [N, 3] of floor, walls, ceiling or sky."""
-  bounds = jnp.where(rays > 0, scene["room_high"], scene["room_low"])
+  bounds = jnp.where(
+    rays > 0, scene["room_high"][None], scene["room_low"][None]
+  )
   safe = jnp.where(jnp.abs(rays) < 1e-9, 1e-9, rays)
-  reach = (bounds - origin) / safe
-  face = jnp.argmin(reach, axis=-1)
-  distance = jnp.min(reach, axis=-1)
-  point = origin + distance[:, None] * rays
-  # Floor: a soft checker that travels with the path.
+  reach = (bounds - origin[None]) / safe
+  face = jnp.argmin(reach, axis=1)
+  distance = jnp.min(reach, axis=1)
+  x, y, _ = (origin[None] + distance[:, None] * rays).T
+  # The floor is a soft checker that travels with the path.
   tile = scene["tile"]
-  checker = jnp.sin(point[:, 0] * tile) * jnp.sin((point[:, 1] - travel) * tile)
-  fade = jnp.exp(-distance / 6.0)
-  floor = (
-    scene["floor"]
-    * (0.92 + 0.16 * fade * jnp.clip(4 * checker, -1, 1))[:, None]
-  )
-  panel = jnp.sin(point[:, 0] * 3.0) + jnp.sin(point[:, 1] * 3.0)
-  side = jnp.where(face == 0, 0.88, 1.0)
-  wall = (
-    scene["wall"] * (side * (0.96 + 0.05 * jnp.clip(panel, -1, 1)))[:, None]
-  )
-  ceiling = jnp.where(rays[:, 2:] > 0, jnp.array([[0.93, 0.93, 0.9]]), floor)
-  indoors = jnp.where((face == 2)[:, None], ceiling, wall)
-  rise = jnp.clip(rays[:, 2:], 0.0, 1.0)
-  sky = scene["sky"] * (1.0 - rise) + jnp.array([0.35, 0.55, 0.9]) * rise
-  hills = 0.06 + 0.04 * jnp.sin(5.0 * rays[:, :1]) * jnp.sin(3.0 * rays[:, :1])
-  sky = jnp.where(rays[:, 2:] < hills, scene["wall"], sky)
-  down = (rays[:, 2] < 0) & (face == 2)
-  outdoors = jnp.where(down[:, None], floor, sky)
+  checker = jnp.sin(x * tile) * jnp.sin((y - travel) * tile)
+  contrast = 0.16 * jnp.exp(-distance / 6.0) * jnp.clip(4 * checker, -1, 1)
+  panels = 0.05 * jnp.clip(jnp.sin(3.0 * x) + jnp.sin(3.0 * y), -1, 1)
+  floor = scene["floor"][None] * (0.92 + contrast)[:, None]
+  side = jnp.where(face == 0, 0.85, 0.96)
+  wall = scene["wall"][None] * (side + panels)[:, None]
+  up = rays[:, 2]
+  level = jnp.where(up[:, None] > 0, jnp.array([[0.93, 0.93, 0.9]]), floor)
+  indoors = jnp.where((face == 2)[:, None], level, wall)
+  rise = jnp.clip(up, 0.0, 1.0)[:, None]
+  sky = scene["sky"][None] * (1.0 - rise) + jnp.array([_ZENITH]) * rise
+  ridge = 0.06 + 0.04 * jnp.sin(5.0 * rays[:, 0]) * jnp.sin(3.0 * rays[:, 0])
+  sky = jnp.where((up < ridge)[:, None], scene["wall"][None], sky)
+  ground = (up < 0) & (face == 2)
+  outdoors = jnp.where(ground[:, None], floor, sky)
   return distance, jnp.where(scene["open"] > 0, outdoors, indoors)
 
 
@@ -133,22 +132,22 @@ def _moment(scene, travel, place, turn, waves, rays):
   rays = rays @ turn.T
   distance, nearest = _nearest(place, rays, centre, turned, scene["half"])
   back, colour = _surroundings(scene, travel, place, rays)
-  point = place + distance[:, None] * rays
-  own_turn = turned[nearest]
+  point = place[None] + distance[:, None] * rays
+  own_turn, own_half = turned[nearest], scene["half"][nearest]
   local = jnp.einsum("ni,nij->nj", point - centre[nearest], own_turn)
-  local = local / scene["half"][nearest]
+  local = local / own_half
   # A box's normal is the axis nearest its face; a ball's is radial.
   size = jnp.abs(local)
-  facet = jnp.sign(local) * (size >= jnp.max(size, axis=-1, keepdims=True))
+  facet = jnp.sign(local) * (size >= size.max(axis=1, keepdims=True))
   is_box = (nearest < things.MAX_BOXES)[:, None]
-  normal = jnp.where(is_box, facet, local / scene["half"][nearest])
+  normal = jnp.where(is_box, facet, local / own_half)
   normal = jnp.einsum("nij,nj->ni", own_turn, normal)
-  normal = normal / (jnp.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9)
-  light = 0.62 + 0.38 * normal @ scene["light"]
+  length = jnp.linalg.norm(normal, axis=1) + 1e-9
+  light = 0.62 + 0.38 * (normal @ scene["light"]) / length
   stripes = scene["stripes"][nearest]
   across = jnp.where(stripes < 0, local[:, 2], local[:, 0])
   band = jnp.clip(3.0 * jnp.sin(jnp.pi * stripes * across), -1.0, 1.0)
-  light = light * (1.0 - 0.28 * jnp.abs(jnp.sign(stripes)) * (1.0 - band))
+  light = light * jnp.where(stripes == 0, 1.0, 0.72 + 0.28 * band)
   shown = scene["colour"][nearest] * light[:, None]
   return jnp.where((distance < back)[:, None], shown, colour)
 
@@ -159,7 +158,7 @@ def _frame(scene, block, travel, size):
   picture = jax.vmap(_moment, in_axes=(None, 0, 1, 2, 1, 0))(
     scene, travel + block["speed"] * t, place, turn, waves, _rays(size)
   ).mean(axis=0)
-  picture = jnp.clip(picture * scene["exposure"], 0.0, 1.0)
+  picture = jnp.clip(picture * scene["exposure"][None], 0.0, 1.0)
   return jnp.round(255.0 * picture).astype(jnp.uint8).reshape(size, size, 3)
 
 
