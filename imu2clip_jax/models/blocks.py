@@ -56,14 +56,17 @@ def layer_norm(eps: float, name: str, dtype) -> nn.LayerNorm:
 
 
 class Attention(nn.Module):
-  """Multi-head self-attention, [B, L, W] → [B, L, W]."""
+  """Multi-head self-attention, [B, L, W] → [B, L, W].
+
+  With `lengths`, int32 [B], nothing attends to what lies behind them.
+  """
 
   heads: int
   causal: bool = False
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, lengths=None):
     batch, length, width = x.shape
     if width % self.heads:
       raise ValueError(f"width {width} is not a multiple of {self.heads} heads")
@@ -71,7 +74,11 @@ class Attention(nn.Module):
     qkv = qkv.reshape(batch, length, 3, self.heads, width // self.heads)
     query, key, value = (qkv[:, :, i] for i in range(3))
     mixed = jax.nn.dot_product_attention(
-      query, key, value, is_causal=self.causal
+      query,
+      key,
+      value,
+      is_causal=self.causal,
+      key_value_seq_lengths=lengths,
     )
     return dense(width, "out", self.dtype)(mixed.reshape(x.shape))
 
@@ -101,9 +108,10 @@ class Block(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x, _=None):
+  def __call__(self, x, lengths=None):
     y = layer_norm(self.eps, "norm_1", self.dtype)(x)
-    x = x + Attention(self.heads, self.causal, self.dtype, name="attention")(y)
+    attention = Attention(self.heads, self.causal, self.dtype, name="attention")
+    x = x + attention(y, lengths)
     y = layer_norm(self.eps, "norm_2", self.dtype)(x)
     x = x + Mlp(self.mlp_width, self.activation, self.dtype, name="mlp")(y)
     return x, None  # the form that a scan over layers wants
@@ -125,9 +133,10 @@ class Blocks(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, lengths=None):
     scanned = nn.scan(
       Block,
+      in_axes=nn.broadcast,
       variable_axes={"params": 0},
       split_rngs={"params": True},
       length=self.layers,
@@ -142,4 +151,4 @@ class Blocks(nn.Module):
       self.dtype,
       name="layers",
     )
-    return block(x, None)[0]
+    return block(x, lengths)[0]

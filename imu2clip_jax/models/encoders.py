@@ -1,9 +1,9 @@
 """Every IMU encoder by its name."""
 
-from imu2clip_jax.models import imu_encoder
+from imu2clip_jax.models import baselines, imu_encoder
 from imu2clip_jax.models.imu_encoder import Encoder
 
-NAMES = (*imu_encoder.PRESETS,)
+NAMES = (*imu_encoder.PRESETS, *baselines.PRESETS)
 
 
 def build(preset: str, embed_dim: int, **options) -> Encoder:
@@ -19,6 +19,8 @@ def build(preset: str, embed_dim: int, **options) -> Encoder:
   """
   if preset in imu_encoder.PRESETS:
     return imu_encoder.build(preset, embed_dim, **options)
+  if preset in baselines.PRESETS:
+    return baselines.build(preset, embed_dim, **options)
   raise ValueError(f"preset {preset!r} is not one of {', '.join(NAMES)}")
 
 
@@ -26,12 +28,15 @@ def from_config(options, embed_dim: int) -> Encoder:
   """Make the encoder that `config.encoder` describes.
 
   Args:
-    options: has `preset`, `rate_hz`, `hidden`, `width` and `activation`.
+    options: has `preset`, `rate_hz`, `hidden`, `width` and `activation`; the
+      baselines have sizes of their own and read the first two only.
     embed_dim: D, the teacher's width.
 
   Raises:
     ValueError: as `build`.
   """
+  if options.preset in baselines.PRESETS:
+    return build(options.preset, embed_dim, rate_hz=options.rate_hz)
   return build(
     options.preset,
     embed_dim,
