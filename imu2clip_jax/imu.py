@@ -123,32 +123,44 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
   Raises:
     ValueError: neither sensor has a usable sample.
   """
-  sensors = [
-    resampling.clean(accel_t_s, accel),
-    resampling.clean(gyro_t_s, gyro),
-  ]
+  sensors = _sensors(accel_t_s, accel, gyro_t_s, gyro)
   spans = [
-    (t[0], t[-1] + resampling.typical_step(t)) if len(t) else None
-    for t, _ in sensors
+    (t[0], t[-1] + resampling.typical_step(t)) for _, t, _ in sensors if len(t)
   ]
-  known = [s for s in spans if s]
-  if not known:
+  if not spans:
     raise ValueError("no usable IMU sample: every stamp or value is NaN")
-  first = math.ceil(min(s[0] for s in known) * rate_hz - 1e-6)
-  last = math.ceil(max(s[1] for s in known) * rate_hz - 1e-6)
+  first = math.ceil(min(s[0] for s in spans) * rate_hz - 1e-6)
+  last = math.ceil(max(s[1] for s in spans) * rate_hz - 1e-6)
   count = max(last - first, 1)
   imu = np.zeros((count, 6), np.float32)
   real = np.zeros((count, 2), bool)
-  for sensor, (t, v) in enumerate(sensors):
+  for place, t, v in sensors:
     if len(t):
-      channels = slice(3 * sensor, 3 * sensor + 3)
-      imu[:, channels], real[:, sensor] = resampling.resample(
-        t, v, rate_hz, first, count
-      )
-  span = max(s[0] for s in known), min(s[1] for s in known)
+      columns = slice(3 * place.start, 3 * place.stop)
+      imu[:, columns], found = resampling.resample(t, v, rate_hz, first, count)
+      real[:, place] = found[:, None]
+  span = max(s[0] for s in spans), min(s[1] for s in spans)
   if span[1] <= span[0]:  # the sensors never ran together
-    span = min(s[0] for s in known), max(s[1] for s in known)
+    span = min(s[0] for s in spans), max(s[1] for s in spans)
   return Grid(imu, real, first, rate_hz, span)
+
+
+def _sensors(accel_t_s, accel, gyro_t_s, gyro):
+  """Return (sensors as a slice of 0..2, clean times, clean values) of each.
+
+  Sensors that share their clock, as in most files, make one stream of six.
+  """
+  accel, gyro = np.asarray(accel, np.float64), np.asarray(gyro, np.float64)
+  lost = [~np.isfinite(v).all(axis=1) for v in (accel, gyro)]
+  if np.array_equal(accel_t_s, gyro_t_s, equal_nan=True) and np.array_equal(
+    *lost
+  ):
+    both = np.concatenate([accel, gyro], axis=1)
+    return [(slice(0, 2), *resampling.clean(accel_t_s, both))]
+  return [
+    (slice(0, 1), *resampling.clean(accel_t_s, accel)),
+    (slice(1, 2), *resampling.clean(gyro_t_s, gyro)),
+  ]
 
 
 def cut(grid: Grid, starts_s, window_s: float):

@@ -8,7 +8,7 @@ by a straight line and reported; nothing is ever filled with zeros.
 import math
 
 import numpy as np
-from scipy import interpolate, signal
+from scipy import signal, sparse
 
 # A stamp further than this from the median one belongs to no recording: 12 h,
 # or, for short ones, 1 h and 20 times the time that its samples take.
@@ -17,9 +17,11 @@ _FARTHEST_S, _FAR_S, _FAR_TIMES = 12 * 3600.0, 3600.0, 20.0
 _SAME_SHARE = 0.25
 # Steps longer than both are gaps: 3 typical steps, 50 ms.
 _GAP_STEPS, _GAP_S = 3.0, 0.05
-# Output samples interpolated at once, and input samples kept around them: a
-# cubic spline forgets a knot by 0.27 a step, so 24 steps are float64's end.
-_BLOCK, _MARGIN = 1 << 16, 24
+# Steps longer than this many typical ones are bridged by a straight line: a
+# polynomial would swing there.
+_HOLE_STEPS = 2.5
+# Samples a polynomial goes through, and output samples computed at once.
+_NODES, _BLOCK = 8, 1 << 16
 
 
 def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
@@ -79,10 +81,11 @@ def typical_step(t_s) -> float:
 def resample(t_s, values, rate_hz: float, first: int, num_samples: int):
   """Put clean samples on the grid times (first + k) / rate_hz.
 
-  A cubic spline through the samples is read at the grid's rate, or, where the
-  source is more than 5 % faster, at the whole multiple of it that reaches the
-  source's rate and then low-pass filtered: a Kaiser filter without delay, flat
-  to 0.1 % up to 0.8 of the new Nyquist frequency and 60 dB down above it.
+  The polynomial through the eight nearest samples is read at the grid's rate,
+  or, where the source is more than 5 % faster, at the whole multiple of it that
+  reaches the source's rate and then low-pass filtered: a Kaiser filter without
+  delay, flat to 0.1 % up to 0.8 of the new Nyquist frequency and 60 dB down
+  above it.
 
   Args:
     t_s: [N] strictly increasing seconds, N >= 1 (see `clean`).
@@ -98,8 +101,8 @@ def resample(t_s, values, rate_hz: float, first: int, num_samples: int):
     Values that are not real lie on a straight line across the gap, or repeat
     the first or last sample.
   """
-  step = typical_step(t_s)
-  factor = max(1, math.ceil(1 / (step * rate_hz) - 0.05)) if step else 1
+  step_s = typical_step(t_s)
+  factor = max(1, math.ceil(1 / (step_s * rate_hz) - 0.05)) if step_s else 1
   reach = 0
   if factor > 1:
     taps, beta = signal.kaiserord(60, 0.2 / factor)
@@ -112,35 +115,85 @@ def resample(t_s, values, rate_hz: float, first: int, num_samples: int):
     factor * first - reach,
     (num_samples - 1) * factor + 1 + 2 * reach,
     factor * rate_hz,
+    step_s,
   )
   if factor > 1:
     fine = signal.upfirdn(kernel, fine, down=factor, axis=0)
     skip = 2 * reach // factor
     fine = fine[skip : skip + num_samples]
   grid_s = (first + np.arange(num_samples)) / rate_hz
-  return fine, _real(t_s, grid_s, step)
+  return fine, _real(t_s, grid_s, step_s)
 
 
-def _interpolate(t_s, values, first, count, rate_hz):
-  """Cubic spline at (first + k) / rate_hz, straight lines across gaps."""
+def _interpolate(t_s, values, first, count, rate_hz, step_s):
+  """Read [N, C] at (first + k) / rate_hz; straight lines across holes."""
+  values = values.astype(np.float32)
+  if len(t_s) == 1:
+    return np.repeat(values, count, axis=0)
+  begin_s, end_s = t_s[0], t_s[-1]
+  t_s, values = _mirror(t_s), _mirror(values)
+  hole = np.diff(t_s) > _HOLE_STEPS * step_s
+  run = np.concatenate([[0], np.cumsum(hole)])
   out = np.empty((count, values.shape[1]), np.float32)
-  gap_s = _longest_step(typical_step(t_s))
   for begin in range(0, count, _BLOCK):
     index = np.arange(begin, min(begin + _BLOCK, count))
-    at = np.clip((first + index) / rate_hz, t_s[0], t_s[-1])
-    lo = max(np.searchsorted(t_s, at[0]) - _MARGIN, 0)
-    hi = np.searchsorted(t_s, at[-1]) + _MARGIN
-    t, v = t_s[lo:hi], values[lo:hi]
-    if len(t) == 1:
-      out[index] = v
-      continue
-    block = interpolate.CubicSpline(t, v)(at)
-    for left in np.flatnonzero(np.diff(t) > gap_s):
-      span = slice(*np.searchsorted(at, t[left : left + 2]))
-      share = (at[span] - t[left]) / (t[left + 1] - t[left])
-      block[span] = v[left] + share[:, None] * (v[left + 1] - v[left])
-    out[index] = block
+    at = np.clip((first + index) / rate_hz, begin_s, end_s)
+    left = np.searchsorted(t_s, at, side="right") - 1
+    low, high = left - _NODES // 2 + 1, left + _NODES // 2
+    smooth = (low >= 0) & (high < len(t_s))
+    smooth[smooth] = run[low[smooth]] == run[high[smooth]]
+    if smooth.any():
+      out[index[smooth]] = _read(t_s, values, low[smooth], at[smooth], step_s)
+    if not smooth.all():
+      left = np.minimum(left[~smooth], len(t_s) - 2)
+      share = (at[~smooth] - t_s[left]) / (t_s[left + 1] - t_s[left])
+      share = share[:, None]
+      out[index[~smooth]] = (1 - share) * values[left] + share * values[
+        left + 1
+      ]
   return out
+
+
+def _mirror(samples):
+  """Turn the first and last few of [N, ...] about the ends, to go before and
+  after: what passes through the ends goes on straight there."""
+  count = min(_NODES // 2, len(samples) - 1)
+  before = 2 * samples[0] - samples[count:0:-1]
+  after = 2 * samples[-1] - samples[-2 : -2 - count : -1]
+  return np.concatenate([before, samples, after])
+
+
+def _read(t_s, values, start, at, step_s):
+  """Read the polynomials through `_NODES` samples from `start` on, at `at`.
+
+  Barycentric form (Berrut and Trefethen 2004, eq. 4.2): node j has the weight
+  1 / (at - t_j) / prod(t_j - t_m), scaled to the sum 1. All outputs together
+  are one sparse matrix.
+  """
+  zero, stop = start[0], start[-1] + _NODES
+  t = (t_s[zero:stop] - t_s[zero]) / step_s
+  at = (at - t_s[zero]) / step_s
+  start = (start - zero).astype(np.int32)
+  # Products of the distances to the q samples before and after each sample.
+  before, after = [np.ones(len(t))], [np.ones(len(t))]
+  for lag in range(1, _NODES):
+    distance = t[lag:] - t[:-lag]
+    before.append(before[-1][1:] * distance)
+    after.append(after[-1][:-1] * distance)
+  weights = np.empty((len(at), _NODES))
+  for j in range(_NODES):
+    spread = before[j][: len(t) - _NODES + 1] * after[-1 - j][j:]
+    away = at - t[j:][start]
+    away[away == 0] = 1e-12  # on a sample: all the weight is its own
+    weights[:, j] = (-1) ** j / (spread[start] * away)
+  weights /= weights.sum(axis=1, keepdims=True)
+  columns = start[:, None] + np.arange(_NODES, dtype=np.int32)
+  rows = np.arange(0, columns.size + 1, _NODES, dtype=np.int32)
+  matrix = sparse.csr_array(
+    (weights.astype(np.float32).ravel(), columns.ravel(), rows),
+    shape=(len(at), len(t)),
+  )
+  return matrix @ values[zero:stop]
 
 
 def _longest_step(step_s):
