@@ -128,11 +128,10 @@ def signals(
   if imu.ndim != 2 or imu.shape[1] != len(schema.CHANNELS):
     raise ValueError(f"imu must be [T, 6], got {list(imu.shape)}")
   measured = (True, True) if sensor_mask is None else sensor_mask
-  step = -(-len(imu) // _POINTS)
   window_s, height = len(imu) / rate_hz, 2 * _PANEL + 12
   panels = "".join(
     _panel(
-      imu[::step, 3 * row : 3 * row + 3] if measured[row] else None,
+      _thinned(imu[:, 3 * row : 3 * row + 3]) if measured[row] else None,
       unit,
       row * _PANEL,
     )
@@ -175,6 +174,17 @@ def _panel(values, unit, top):
     for place, value in ((top + 10, high), (bottom, low))
   )
   return axis + text + ends + lines
+
+
+def _thinned(values):
+  """At most _POINTS rows: least and largest of each stretch, so peaks stay."""
+  step = -(-2 * len(values) // _POINTS)
+  if step < 3:
+    return values
+  padded = np.pad(values, ((0, -len(values) % step), (0, 0)), mode="edge")
+  stretches = padded.reshape(-1, step, values.shape[1])
+  ends = np.stack([stretches.min(1), stretches.max(1)], axis=1)
+  return ends.reshape(-1, values.shape[1])
 
 
 def _points(x, y):

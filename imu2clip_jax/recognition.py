@@ -1,9 +1,9 @@
 """Name activities: zero-shot, linear probe, fine-tune (paper, Table 3).
 
 Labels are int: -1 where a window has none, -2 where it has one that is not
-asked about. Both are left out, the first are counted as "n_unlabelled". Scores
-are what `metrics.recognition` returns with 95 % bootstrap intervals, plain
-numbers ready for JSON; predictions are the class of every row, int32 [N].
+asked about; both are left out. Scores are what `metrics.recognition` returns
+and "interval" (95 %, bootstrap over windows), "named_among" (number of names),
+"n_unlabelled": plain numbers for JSON. Predictions are int [N], of every row.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.optimize
 
-from imu2clip_jax import metrics, optim
+from imu2clip_jax import logistic, metrics, optim
 
 _RESAMPLES = 1000
 _CHUNK_ROWS = 256
@@ -95,14 +94,14 @@ def linear_probe(
 
   Features are standardised by the training rows. The L2 penalty is the one with
   the best validation macro-F1, of equals the strongest: a path from strong to
-  weak, each start where the last ended, chooses it, and the chosen one is
-  solved to convergence.
+  weak, each start where the last ended, is followed until two penalties in a
+  row are no better; the best one is then solved to convergence.
 
   Args:
     train_x, validation_x, test_x: [N, D] embeddings.
     train_y, validation_y, test_y: [N] int classes, -1 unlabelled.
     label_names: C names.
-    penalties: L2 penalties to choose from, see `fit_logistic`.
+    penalties: L2 penalties to choose from, see `logistic.fit`.
 
   Returns:
     scores (with "l2", the chosen penalty), predictions, and the head
@@ -123,85 +122,25 @@ def linear_probe(
     kernel = solution["kernel"] / std[:, None]
     return {"kernel": kernel, "bias": solution["bias"] - mean @ kernel}
 
-  solution, best_f1 = None, -1.0
+  solution, best_f1, worse = None, -1.0, 0
   for l2 in sorted(penalties, reverse=True):
-    solution = fit_logistic(
+    solution = logistic.fit(
       x, y, len(label_names), l2, start=solution, tolerance=1e-4
     )
     named = _name(head_of(solution), validation_x[checked])
     f1 = _macro_f1(validation_y[checked], named, len(label_names))
-    if f1 > best_f1:
+    worse = 0 if f1 > best_f1 else worse + 1
+    if not worse:
       best_f1, chosen, start = f1, l2, solution
-  solution = fit_logistic(x, y, len(label_names), chosen, start=start)
+    if worse == 2:
+      break
+  solution = logistic.fit(
+    x, y, len(label_names), chosen, start=start, tolerance=1e-5
+  )
   head = head_of(solution)
   predictions = _name(head, test_x)
   scores = score(test_y, predictions, label_names) | {"l2": float(chosen)}
   return scores, predictions, head
-
-
-def fit_logistic(
-  x: np.ndarray,
-  y: np.ndarray,
-  num_classes: int,
-  l2: float,
-  *,
-  start: dict | None = None,
-  tolerance: float = 1e-6,
-) -> dict:
-  """Minimise mean cross entropy + l2/2 · |kernel|² by L-BFGS, in float64.
-
-  The bias is not penalised; scikit-learn's C is 1 / (n · l2).
-
-  Args:
-    x: [n, D] features.
-    y: [n] int classes 0 .. num_classes - 1.
-    num_classes: C.
-    l2: the penalty.
-    start: an earlier solution to begin at; None begins at zero.
-    tolerance: largest entry of the gradient at the end.
-
-  Returns:
-    {"kernel" [D, C], "bias" [C]} float64.
-
-  Raises:
-    FloatingPointError: the solver did not get there.
-  """
-  n, dim = x.shape
-  true = np.arange(n), y
-
-  def value_and_gradient(flat):
-    kernel, bias = flat[:-num_classes].reshape(dim, -1), flat[-num_classes:]
-    z = x @ kernel + bias
-    z -= z.max(1, keepdims=True)
-    z_true = z[true]
-    np.exp(z, out=z)
-    total = z.sum(1)
-    value = (np.log(total) - z_true).mean() + l2 / 2 * (kernel**2).sum()
-    z /= total[:, None]
-    z[true] -= 1
-    z /= n
-    gradient = np.concatenate([(x.T @ z + l2 * kernel).ravel(), z.sum(0)])
-    return value, gradient
-
-  first = np.zeros((dim + 1) * num_classes)
-  if start is not None:
-    first = np.concatenate([start["kernel"].ravel(), start["bias"]])
-  options = {
-    "gtol": tolerance,
-    "ftol": 0.0,
-    "maxiter": 10_000,
-    "maxfun": 20_000,
-  }
-  result = scipy.optimize.minimize(
-    value_and_gradient, first, jac=True, method="L-BFGS-B", options=options
-  )
-  # The line search may end at rounding error, a little above the tolerance.
-  if not np.abs(result.jac).max() < 10 * tolerance:
-    raise FloatingPointError(f"logistic regression stopped: {result.message}")
-  return {
-    "kernel": result.x[:-num_classes].reshape(dim, -1),
-    "bias": result.x[-num_classes:],
-  }
 
 
 def fine_tune(
@@ -319,6 +258,7 @@ def score(
     kept = [label_names[k] for k in averaged]
     scores["per_class"] = {name: scores["per_class"][name] for name in kept}
   scores["interval"] = _intervals(counts, averaged)
+  scores["named_among"] = len(label_names)
   scores["n_unlabelled"] = int((np.asarray(labels) == -1).sum())
   return scores
 

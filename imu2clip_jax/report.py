@@ -76,8 +76,14 @@ def _cell(name, scores):
 
 
 def _header(document):
+  encoder = document["encoder"]
+  trained = document["variant"].replace("imu_", "").replace("_", " and ")
   return (
     f"<h1>{_text(tables.title(document))}</h1>\n"
+    f"<p>An IMU encoder ({_text(encoder['preset'])}, "
+    f"{encoder['rate_hz']:g} Hz, windows of {encoder['window_s']:g} s), "
+    f"trained with {_text(trained)} into the space of the frozen CLIP "
+    f"{_text(document['teacher'])}.</p>\n"
     f'<p class="small">{_text(tables.subtitle(document))}</p>'
   )
 
@@ -96,7 +102,10 @@ def _tiles(document):
   for key in ("zero_shot", "zero_shot_unseen"):
     scores = document["recognition"].get(key)
     if scores is not None:
-      text = f"constant class {scores['constant_macro_f1']:.3f}"
+      text = (
+        f"constant class {scores['constant_macro_f1']:.3f}; "
+        f"{scores['named_among']} names"
+      )
       name = f"{tables.RECOGNITION[key]}, macro-F1"
       tiles.append((name, tables.number("macro_f1", scores["macro_f1"]), text))
   return "".join(
@@ -119,21 +128,25 @@ def _retrieval_section(document, pictures):
   )
   if tables.has_untrained(document):
     caption += f" *: {tables.UNTRAINED}."
-  section = "<h2>Retrieval</h2>" + _table(rows, _text(caption))
+  section = f"<div>{_table(rows, _text(caption))}</div>"
   if "recall_curves" in pictures:
-    section += _figure(pictures["recall_curves"], "Recall over k.")
-  return section
+    section += _figure(
+      pictures["recall_curves"],
+      "How often the right window is among the first k; dotted: chance.",
+    )
+  return f'<h2>Retrieval</h2><div class="pair">{section}</div>'
 
 
 def _recognition_section(document, pictures):
-  rows = [["", "macro-F1", "accuracy", "constant", "windows", "classes"]]
+  rows = [["", "macro-F1", "accuracy", "constant", "windows", "names"]]
   for name, scores in tables.recognitions(document):
     cells = [_cell(c, scores) for c in ("macro_f1", "accuracy")]
-    sizes = [str(scores["n"]), str(len(scores["per_class"]))]
+    sizes = [str(scores["n"]), str(scores["named_among"])]
     rows.append([_text(name), *cells, tables.constant(scores), *sizes])
   caption = (
-    f"constant: macro-F1 / accuracy of {tables.CONSTANT}. Teacher: "
-    f"{document['teacher']}. Small: 95 % bootstrap intervals over windows."
+    f"constant: macro-F1 / accuracy of {tables.CONSTANT}. names: how many "
+    "activities a window could be called. Small: 95 % bootstrap intervals over "
+    f"windows. teacher alone: the frames, named by {document['teacher']}."
   )
   section = "<h2>Recognition</h2>" + _table(rows, _text(caption))
   if "confusion" in pictures:
@@ -142,7 +155,7 @@ def _recognition_section(document, pictures):
       "Confusion of zero-shot recognition: percent of each true class's "
       "windows.",
     )
-  return section + _per_class(document)
+  return section + _per_class(document) + _per_wearer(document)
 
 
 def _per_class(document):
@@ -160,41 +173,59 @@ def _per_class(document):
   return f"<details><summary>F1 class by class</summary>{table}</details>"
 
 
+def _per_wearer(document):
+  wearers = document["per_wearer"]
+  columns = sorted({name for entry in wearers.values() for name in entry})
+  rows = [["wearer", *(_text(tables.arrow(name)) for name in columns)]]
+  for wearer, entry in wearers.items():
+    cells = [
+      tables.number(name, entry[name])
+      if isinstance(entry.get(name), float)
+      else str(entry.get(name, "-"))
+      for name in columns
+    ]
+    rows.append([_text(wearer), *cells])
+  table = _table(rows, "R@10 in percent, within the whole gallery.")
+  return f"<details><summary>Wearer by wearer</summary>{table}</details>"
+
+
 def _gallery_section(queries):
   parts = [
     "<h2>Retrieved windows</h2>",
-    '<p class="small">Queries were drawn at random, none chosen by hand. '
-    "Signals: acceleration above, angular rate below; x blue, y orange, "
-    "z green.</p>",
+    '<p class="small">Queries were drawn at random, none chosen by hand; the '
+    "five best windows, and the right one where it is not among them. Signals: "
+    "acceleration above, angular rate below; x blue, y orange, z green.</p>",
   ]
   for query in queries:
     asked = query["query"]
-    by_text = query["direction"].startswith("text")
     question = (
-      f"<blockquote>{_text(asked['text'])}</blockquote>"
-      if by_text
-      else f'<div class="asked">{_card(asked, "the query")}</div>'
+      _text(asked["text"])
+      if query["direction"].startswith("text")
+      else asked["signal"]
     )
-    hits = "".join(
-      _card(hit, f"{place}", hit["match"])
+    cards = [
+      _card(hit, str(place), hit["match"])
       for place, hit in enumerate(query["hits"], start=1)
-    )
+    ]
+    if not any(hit["match"] for hit in query["hits"]):
+      cards.append(_card(asked, f"{query['rank']:g}", match=True))
     parts.append(
-      f"<section><h3>{_text(tables.arrow(query['direction']))}"
-      f" <small>the right window came {query['rank']:g} of "
-      f"{query['gallery']}</small></h3>{question}"
-      f'<div class="hits">{hits}</div></section>'
+      f"<section><h3>{_text(tables.arrow(query['direction']))} <small>the "
+      f"right window came {query['rank']:g} of {query['gallery']}</small></h3>"
+      f"<blockquote>{question}</blockquote>"
+      f'<div class="hits">{"".join(cards)}</div></section>'
     )
   return "\n".join(parts)
 
 
-def _card(card, badge, match=False):
+def _card(card, place, match):
   frame = _image(card["frame"], "frame") if card["frame"] else ""
-  tick = " ✓ right window" if match else ""
+  label = f"<b>{_text(card['label'])}</b> " if card["label"] else ""
   return (
-    f"<article{' class=match' if match else ''}><header>{_text(badge)}{tick}"
-    f"</header>{frame}{card['signal']}<p>{_text(card['text'])}</p>"
-    f"<small>{_text(card['source'])}</small></article>"
+    f"<article{' class=match' if match else ''}><header>{_text(place)}"
+    f"{' ✓ right' if match else ''}</header>{frame}{card['signal']}"
+    f"<p>{_text(card['text'])}</p>"
+    f"<small>{label}{_text(card['source'])}</small></article>"
   )
 
 
@@ -219,13 +250,16 @@ small, .small, figcaption { color: var(--soft); font-size: .85rem;
 .tiles span { font-size: .85rem; } .tiles b { font-size: 1.8rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .9rem; text-align: right; vertical-align: top;
+th, td { padding: .3rem .55rem; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 thead th { border-bottom: 2px solid var(--soft); }
-th:first-child { text-align: left; padding-left: 0; font-weight: 500; }
-td small { display: block; white-space: nowrap; font-size: .72rem; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
-figure img { width: 40rem; }
+th:first-child { text-align: left; padding-left: 0; font-weight: 500;
+  white-space: nowrap; } td { white-space: nowrap; }
+th:last-child, td:last-child { padding-right: 0; }
+td small { display: block; font-size: .72rem; }
+figure { margin: 0 0 1rem; } img { max-width: 100%; height: auto; }
+.pair { display: grid; gap: 1rem 2rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 @media (prefers-color-scheme: dark) { figure img { mix-blend-mode: screen;
   filter: invert(1) hue-rotate(180deg); }
   svg .x { stroke: #56b4e9; } svg .y { stroke: #f0904a; }
@@ -234,7 +268,7 @@ blockquote { margin: 0 0 .6rem; padding: .3rem .8rem; font-size: 1.05rem;
   border-left: 4px solid var(--soft); overflow-wrap: anywhere; }
 .hits { display: grid; gap: .6rem; overflow-x: auto; padding-bottom: .4rem;
   grid-auto-flow: column; grid-auto-columns: minmax(9.5rem, 1fr); }
-.asked { max-width: 12rem; margin-bottom: .6rem; }
+blockquote svg { display: block; max-width: 22rem; }
 article { background: var(--panel); border: 2px solid transparent;
   border-radius: .5rem; padding: .5rem; overflow-wrap: anywhere; }
 article.match { border-color: var(--right); }
@@ -242,6 +276,7 @@ article.match header { color: var(--right); font-weight: 600; }
 article header { font-size: .85rem; margin-bottom: .3rem; }
 article img, article svg { display: block; width: 100%; border-radius: .25rem; }
 article p { margin: .4rem 0 .2rem; font-size: .85rem; line-height: 1.35; }
-article small { font-size: .75rem; }
+article small { display: block; font-size: .75rem; line-height: 1.35; }
+@media (max-width: 34rem) { table { font-size: .85rem; } }
 summary { cursor: pointer; margin: .6rem 0; }
 """

@@ -121,10 +121,12 @@ def terminal(document: dict) -> str:
     if has_untrained(document):
       lines.append(f"* {UNTRAINED}")
   if document["recognition"]:
-    rows = [["recognition", "macro-F1", "accuracy", "constant", "windows"]]
+    head = ["macro-F1", "accuracy", "constant", "windows", "names"]
+    rows = [["recognition", *head]]
     for name, scores in recognitions(document):
       cells = [_both(c, scores) for c in ("macro_f1", "accuracy")]
-      rows.append([name, *cells, constant(scores), str(scores["n"])])
+      sizes = [str(scores["n"]), str(scores["named_among"])]
+      rows.append([name, *cells, constant(scores), *sizes])
     note = f"constant: macro-F1 / accuracy of {CONSTANT}"
     lines += ["", *_aligned(rows), note]
   lines += [f"note: {note}" for note in document["notes"]]

@@ -43,6 +43,7 @@ FLOORS = [
     "pretrained",
     "tables",
     "retrieval",
+    "logistic",
     "recognition",
     "recognition_tasks",
     "figures",

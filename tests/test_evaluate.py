@@ -2,7 +2,6 @@
 
 import io
 import json
-import pathlib
 import types
 
 import jax.numpy as jnp
@@ -165,7 +164,8 @@ def test_planted_matches_give_exact_numbers(world):
   assert video["gallery"] == 6
   assert video["MRR"] == pytest.approx((1 + 1 / 6) / 2)
   ceiling = document["retrieval"]["text->video"]
-  assert ceiling["R@1"] == 1.0 and ceiling["gallery"] == 6
+  assert ceiling["R@1"] == 1.0
+  assert ceiling["gallery"] == 6
   assert [block["trained"], video["trained"], ceiling["trained"]] == [
     True,
     False,
@@ -178,7 +178,8 @@ def test_recognition_scores_seen_unseen_and_teacher_apart(world):
   workdir, encoder, _ = world
   scores = evaluate.evaluate(workdir, encoder=encoder)["recognition"]
   zero_shot = scores["zero_shot"]
-  assert zero_shot["n"] == 6 and zero_shot["n_unlabelled"] == 5
+  assert zero_shot["n"] == 6
+  assert zero_shot["n_unlabelled"] == 5
   assert zero_shot["accuracy"] == pytest.approx(5 / 6)
   assert zero_shot["macro_f1"] == pytest.approx((6 / 7 + 4 / 5) / 2)
   assert set(zero_shot["per_class"]) == {"sitting", "walking"}
@@ -193,3 +194,183 @@ def test_recognition_scores_seen_unseen_and_teacher_apart(world):
   assert scores["linear_probe"]["n"] == scores["fine_tune"]["n"] == 6
   assert scores["fine_tune"]["n_unlabelled"] == 5
   assert 1 <= scores["fine_tune"]["step"] <= 4
+
+
+def test_writes_three_whole_files_and_nothing_else(world):
+  workdir, encoder, _ = world
+  document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  assert sorted(p.name for p in workdir.iterdir()) == [
+    "metrics.json",
+    "recall_curves.png",
+    "report.html",
+  ]
+  assert json.loads((workdir / "metrics.json").read_text()) == json.loads(
+    json.dumps(document)
+  )
+  assert (workdir / "recall_curves.png").read_bytes()[:4] == b"\x89PNG"
+  page = (workdir / "report.html").read_text()
+  assert "<script" not in page
+  assert "&lt;script&gt;" in page
+  assert "fine_tune" not in document["recognition"]
+
+
+def test_per_wearer_rows_add_up_to_the_whole(world):
+  workdir, encoder, _ = world
+  document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  table = document["per_wearer"]
+  assert {w: entry["windows"] for w, entry in table.items()} == {"a": 6, "b": 6}
+  shares = [entry["R@10 text->imu"] for entry in table.values()]
+  assert np.mean(shares) == document["retrieval"]["text->imu"]["R@10"]
+  assert table["a"]["zero_shot accuracy"] == pytest.approx(3 / 4)
+  assert table["b"]["zero_shot accuracy"] == 1.0
+
+
+def test_labels_restrict_every_row(world):
+  workdir, encoder, _ = world
+  document = evaluate.evaluate(
+    workdir, encoder=encoder, labels=["walking"], fine_tune=False
+  )
+  assert list(document["recognition"]) == ["zero_shot", "zero_shot_video"]
+  assert document["recognition"]["zero_shot"]["n"] == 3
+  assert document["recognition"]["zero_shot"]["named_among"] == 1
+  notes = " | ".join(document["notes"])
+  assert "4 windows with labels outside --labels are not named" in notes
+  assert "fewer than two activities" in notes
+
+
+def test_unknown_label_is_answered_with_the_known_ones(world):
+  workdir, encoder, _ = world
+  with pytest.raises(ValueError, match=r"flying in .* sitting; walking"):
+    evaluate.evaluate(workdir, encoder=encoder, labels=["walking", "flying"])
+  assert not list(workdir.iterdir())
+
+
+def test_without_a_validation_split_training_wearers_choose(world, tmp_path):
+  workdir, encoder, place = world
+  place.cache = write_cache(tmp_path / "other", validation=False)
+  document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  assert document["recognition"]["linear_probe"]["accuracy"] == 1.0
+  assert any(
+    "training wearers t0" in note and "left out of their training" in note
+    for note in document["notes"]
+  )
+
+
+def test_a_probe_never_learns_from_the_split_it_is_asked_on(world):
+  workdir, encoder, _ = world
+  document = evaluate.evaluate(workdir, encoder=encoder, split="validation")
+  assert "zero_shot" in document["recognition"]
+  assert "linear_probe" not in document["recognition"]
+  assert any("learn from split 'validation'" in n for n in document["notes"])
+
+
+def edit(cache_dir, name, change):
+  path = cache_dir / "test" / f"{name}.npy"
+  np.save(path, change(np.load(path)))
+
+
+def test_unlabelled_split_has_retrieval_and_says_why_no_more(world):
+  workdir, encoder, place = world
+  edit(place.cache, "labels", lambda x: np.full_like(x, -1))
+  document = evaluate.evaluate(workdir, encoder=encoder)
+  assert document["recognition"] == {}
+  assert "text->imu" in document["retrieval"]
+  assert any("no window has a label" in note for note in document["notes"])
+
+
+def test_split_without_text_and_frames_has_recognition_alone(world):
+  workdir, encoder, place = world
+  edit(place.cache, "text_ids", lambda x: np.full_like(x, -1))
+  edit(place.cache, "has_frames", np.zeros_like)
+  document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  assert document["retrieval"] == {}
+  assert document["recognition"]["zero_shot"]["n"] == 6
+  assert "zero_shot_video" not in document["recognition"]
+  assert not (workdir / "recall_curves.png").exists()
+  assert any("text → IMU" in note for note in document["notes"])
+
+
+def test_window_without_any_sensor_is_no_query_and_no_answer(world):
+  workdir, encoder, place = world
+  edit(place.cache, "sensor_mask", lambda x: x & (np.arange(12) > 0)[:, None])
+  document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  assert document["retrieval"]["text->imu"]["gallery"] == 11
+  assert document["retrieval"]["text->video"]["gallery"] == 6
+  assert document["counts"]["without_accel"] == 1
+
+
+def test_encoder_of_another_width_or_teacher_is_refused(world):
+  workdir, encoder, _ = world
+  encoder.dim = 8
+  with pytest.raises(ValueError, match="is 8 wide, teacher planted 16"):
+    evaluate.evaluate(workdir, encoder=encoder)
+  encoder.dim = DIM
+  encoder.teacher = encoder.teacher | {"fingerprint": "other"}
+  with pytest.raises(ValueError, match="other weights"):
+    evaluate.evaluate(workdir, encoder=encoder)
+  assert not list(workdir.iterdir())
+
+
+# The command
+
+
+def run(capsys, *argv):
+  code = command.run(evaluate.main, argv)
+  captured = capsys.readouterr()
+  return code, captured.out, captured.err
+
+
+def test_json_is_one_document_on_stdout(world, capsys, monkeypatch):
+  workdir, encoder, _ = world
+  monkeypatch.setattr(
+    evaluate.pretrained, "load_imu_encoder", lambda _: encoder
+  )
+  code, out, _ = run(capsys, f"--workdir={workdir}", "--json", "--no-fine-tune")
+  assert code == 0
+  assert json.loads(out) == json.loads((workdir / "metrics.json").read_text())
+
+
+def test_tables_name_teacher_gallery_and_chance(world, capsys, monkeypatch):
+  workdir, encoder, _ = world
+  monkeypatch.setattr(
+    evaluate.pretrained, "load_imu_encoder", lambda _: encoder
+  )
+  code, out, _ = run(
+    capsys,
+    f"--workdir={workdir}",
+    "--no-fine-tune",
+    "--labels=walking; sitting",
+    "--protocol=official",
+  )
+  assert code == 0
+  assert "teacher planted" in out
+  assert "gallery" in out
+  assert "chance" in out
+  assert "IMU → video *" in out
+  assert "protocol official" in out
+
+
+@pytest.mark.parametrize(
+  ("argv", "message"),
+  [
+    ((), "--workdir is missing"),
+    (("--workdir=/nowhere/run",), "/nowhere/run holds no run"),
+  ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(capsys, argv, message):
+  code, out, err = run(capsys, *argv)
+  assert code == 1
+  assert out == ""
+  assert message in err
+  assert err.count("\n") == 1
+
+
+def test_missing_split_is_one_line(world, capsys, monkeypatch):
+  workdir, encoder, _ = world
+  monkeypatch.setattr(
+    evaluate.pretrained, "load_imu_encoder", lambda _: encoder
+  )
+  code, _, err = run(capsys, f"--workdir={workdir}", "--split=dusk")
+  assert code == 1
+  assert "no split 'dusk'" in err
+  assert err.count("\n") == 1
