@@ -359,6 +359,20 @@ def test_a_broken_recording_is_named_and_the_rest_goes_on(tmp_path, workers):
   ]
 
 
+def crash(name):
+  os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_recording_that_kills_its_process_is_named(tmp_path):
+  found = [*entries(), entry("r4", "w0", "train")]
+  found[1] = entry("r1", "w0", "train", functools.partial(crash, "r1"))
+  summary = build(tmp_path, found, workers=1)
+  assert list(summary["failed"]) == ["r1"]
+  assert "its process died" in summary["failed"]["r1"]
+  assert summary["splits"] == {"train": 10, "validation": 5, "test": 5}
+
+
 def test_an_empty_split_says_why_and_leaves_nothing(tmp_path):
   found = entries()
   found[3] = entry("r3", "w2", "test", functools.partial(broken, "r3"))

@@ -13,7 +13,9 @@ import json
 import multiprocessing
 import os
 import pathlib
+import signal
 from collections.abc import Iterable, Iterator
+from concurrent.futures import process
 
 import numpy as np
 import tqdm
@@ -128,19 +130,56 @@ def cut_entries(
       yield entry, *_cut(entry, options)
     return
   folder.mkdir(parents=True, exist_ok=True)
-  # Spawned: a fork of a process that runs threads may lock up.
-  context = multiprocessing.get_context("spawn")
-  pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context)
+  pool = _pool(workers)
   waiting = collections.deque()
+
+  def take():
+    entry, future = waiting.popleft()
+    try:
+      error = future.result()
+    except process.BrokenProcessPool:
+      error = _write_alone(entry, options, folder)
+    if error:
+      return entry, None, error
+    return entry, _load(part_path(folder, entry)), None
+
   try:
     for entry in entries:
-      waiting.append((entry, pool.submit(write, entry, options, folder)))
+      try:
+        future = pool.submit(write, entry, options, folder)
+      except process.BrokenProcessPool:
+        pool = _pool(workers)
+        future = pool.submit(write, entry, options, folder)
+      waiting.append((entry, future))
       if len(waiting) > 2 * workers:
-        yield _take(*waiting.popleft(), folder)
+        yield take()
     while waiting:
-      yield _take(*waiting.popleft(), folder)
+      yield take()
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(workers):
+  # Spawned: a fork of a process that runs threads may lock up. Ctrl-C is for
+  # the parent, which then stops the workers.
+  return concurrent.futures.ProcessPoolExecutor(
+    workers,
+    mp_context=multiprocessing.get_context("spawn"),
+    initializer=signal.signal,
+    initargs=(signal.SIGINT, signal.SIG_IGN),
+  )
+
+
+def _write_alone(entry, options, folder):
+  """Cut a recording again that was waiting when a worker died.
+
+  Alone in a process it shows whether it was the one that killed it.
+  """
+  with _pool(1) as pool:
+    try:
+      return pool.submit(write, entry, options, folder).result()
+    except process.BrokenProcessPool:
+      return "its process died: out of memory, or a crash in a decoder"
 
 
 def write(
@@ -170,13 +209,6 @@ def _cut(entry, options):
     return windows.cut_recording(entry.open(), options), None
   except Exception as error:  # one broken recording must not end the build
     return None, f"{type(error).__name__}: {error}"
-
-
-def _take(entry, future, folder):
-  error = future.result()
-  if error:
-    return entry, None, error
-  return entry, _load(part_path(folder, entry)), None
 
 
 def _save(path, cut):
