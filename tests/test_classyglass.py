@@ -112,6 +112,8 @@ def test_default_test_wearers_must_be_there(tmp_path):
     ({"rec_start": np.arange(4) * 1201}, "contradict"),
     ({"rec_user": np.arange(3)}, "contradict"),
     ({"rate_hz": np.ones(2)}, "contradict"),
+    ({"rec_user": np.ones(4)}, "contradict"),
+    ({"rec_label": np.arange(4)}, "contradict"),
     ({"gyro_i16": np.ones((9, 3))}, "contradict"),
     ({"rec_label": np.array([{}] * 4)}, "not a usable npz"),
   ],

@@ -1,14 +1,17 @@
 """Bring your own data: every layout, unit and plausible mistake."""
 
 import json
+import pathlib
 import pickle
 
+import av
 import numpy as np
 import pytest
 
 from imu2clip_jax.data import windows
 from imu2clip_jax.recordings import csv_folder, opening
 
+ROOT = pathlib.Path(__file__).parents[1]
 T = np.arange(300) / 50
 ACCEL = np.c_[np.sin(T), np.cos(T), np.full(300, 9.8)]
 GYRO = np.c_[T / 10, -T / 10, np.ones(300)]
@@ -226,11 +229,8 @@ def test_unknown_and_missing_files_are_named(tmp_path):
     opening.open_recording(tmp_path / "notes.txt")
 
 
-@pytest.mark.parametrize("with_video", [False, True])
-def test_the_clock_starts_at_the_first_frame(folder, with_video):
-  import av
-
-  with av.open(str(folder / "a.mp4"), "w") as movie:
+def write_movie(path):
+  with av.open(str(path), "w") as movie:
     stream = movie.add_stream("mpeg4", rate=10)
     stream.width = stream.height = 32
     for shade in range(30):
@@ -240,6 +240,11 @@ def test_the_clock_starts_at_the_first_frame(folder, with_video):
         movie.mux(packet)
     for packet in stream.encode():
       movie.mux(packet)
+
+
+@pytest.mark.parametrize("with_video", [False, True])
+def test_the_clock_starts_at_the_first_frame(folder, with_video):
+  write_movie(folder / "a.mp4")
   start = ",a.mp4,1.5" if with_video else ",,"
   (folder / "recordings.csv").write_text(
     f"file,wearer,video,video_start_s\na.csv,ann{start}\n"
@@ -249,6 +254,42 @@ def test_the_clock_starts_at_the_first_frame(folder, with_video):
   if with_video:
     shade = recording.frames([2.0])[0].mean()
     assert shade == pytest.approx(8 * 20, abs=6)
+
+
+def test_the_example_of_the_readme_is_complete(tmp_path):
+  text = (ROOT / "datasets" / "csv_imu" / "README.md").read_text()
+  blocks = [block.split("\n", 1)[1] for block in text.split("```")[1::2]]
+  tree = next(b for b in blocks if b.startswith("FOLDER/"))
+  (tmp_path / "monday").mkdir()
+  for name, start in (
+    ("recordings.csv", "file,wearer"),
+    ("dataset.json", "{"),
+    ("segments.csv", "file,start_s,end_s,label"),
+    ("texts.csv", "file,start_s,end_s,text"),
+  ):
+    assert name in tree
+    block = next(b for b in blocks if b.startswith(start))
+    (tmp_path / name).write_text(block)
+  t = np.arange(3000) / 50
+  stamps = (1_700_000_000 + t) * 1000
+  accel, gyro = np.tile([0.0, 0.0, 1.0], (3000, 1)), np.zeros((3000, 3))
+  names = ["stamp", "acc_x", "acc_y", "acc_z", "rot_x", "rot_y", "rot_z"]
+  columns = np.c_[stamps, accel, gyro]
+  np.savetxt(
+    tmp_path / "monday" / "ann.csv", columns, "%.3f", ",",
+    header=",".join(names), comments="",
+  )  # fmt: skip
+  np.savez(
+    tmp_path / "monday" / "bo.npz", **dict(zip(names, columns.T, strict=True))
+  )
+  write_movie(tmp_path / "monday" / "ann.mp4")
+  ann, bo = csv_folder.find(tmp_path)
+  assert (ann.split, bo.split) == ("train", "test")
+  assert bo.open().imu.accel[0, 2] == pytest.approx(9.80665)
+  recording = ann.open()
+  assert recording.imu.accel_t_s[0] == -1.25  # before the first frame
+  assert recording.labels == [(8.75, 41.25, "chopping")]
+  assert recording.texts[0][2] == "chops an onion"
 
 
 # Mistakes: one clear line each

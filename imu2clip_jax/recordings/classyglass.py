@@ -181,12 +181,16 @@ def _load(path):
     arrays["accl_i16"].shape == arrays["gyro_i16"].shape == (rows, 3)
     and all(arrays[k].shape == (count,) for k in _TABLE)
     and all(arrays[k].shape == () for k in _SCALARS)
+    and all(arrays[k].dtype.kind in "iu" for k in _TABLE[:-1])
+    and arrays["rec_label"].dtype.kind == "U"
     and (start >= 0).all()
     and (length > 0).all()
     and (start + length <= rows).all()
   )
   if not fits:
-    raise ValueError(f"{path}: shapes of the arrays contradict each other")
+    raise ValueError(
+      f"{path}: shapes or types of the arrays contradict each other"
+    )
   return arrays
 
 
