@@ -405,13 +405,14 @@ def test_entries_are_checked_before_anything_is_opened(
 
 
 def test_an_equal_build_is_reused_and_another_is_refused(tmp_path):
-  first = build(tmp_path)
+  about = {"wearers": (1, 2)}
+  first = build(tmp_path, about=about)
   stamp = pathlib.Path(first["path"]).stat().st_mtime_ns
-  assert build(tmp_path) == first
+  assert build(tmp_path, about=about) == first
   assert pathlib.Path(first["path"]).stat().st_mtime_ns == stamp
   other = dataclasses.replace(OPTIONS, stride_s=1.0)
   with pytest.raises(ValueError, match=r"already built with stride_s = 2\.0"):
-    build(tmp_path, options=other)
+    build(tmp_path, options=other, about=about)
 
 
 def test_one_build_at_a_time(tmp_path):

@@ -108,6 +108,7 @@ def build(
     "fingerprint": "",
     "about": about or {},
   }
+  metadata = json.loads(json.dumps(metadata))  # as it will be read back
   path = pathlib.Path(data_dir) / name / version
   path.parent.mkdir(parents=True, exist_ok=True)
   with _lock(path.parent):
