@@ -232,7 +232,7 @@ def _card(windows, records, row):
   minutes, seconds = divmod(int(windows.start_s[row]), 60)
   label = windows.labels[row]
   return {
-    "frame": _thumbnail(record["frames"]),
+    "frame": _thumbnail(record),
     "signal": figures.signals(
       windows.imu[row], windows.meta["rate_hz"], windows.sensor_mask[row]
     ),
@@ -242,11 +242,12 @@ def _card(windows, records, row):
   }
 
 
-def _thumbnail(frames):
+def _thumbnail(record):
   """The middle frame as a small JPEG, or None."""
-  if not frames:
+  if not record["frames"]:
     return None
-  image = Image.open(io.BytesIO(frames[len(frames) // 2])).convert("RGB")
+  middle = embed.decode_frame(record, len(record["frames"]) // 2)
+  image = Image.fromarray(middle)
   image.thumbnail((_FRAME_PIXELS, _FRAME_PIXELS))
   buffer = io.BytesIO()
   image.save(buffer, "JPEG", quality=88)

@@ -28,7 +28,7 @@ _LINES = {
 # Shares below half a percent are left blank in a confusion matrix.
 _SMALLEST_SHARE = 0.005
 # Width, height and left margin of a signal picture; points a line at most.
-_WIDTH, _PANEL, _LEFT, _POINTS = 220, 56, 34, 160
+_WIDTH, _PANEL, _LEFT, _POINTS = 180, 52, 32, 160
 
 
 def recall_curves(
@@ -177,14 +177,17 @@ def _panel(values, unit, top):
 
 
 def _thinned(values):
-  """At most _POINTS rows: least and largest of each stretch, so peaks stay."""
+  """At most _POINTS rows: the least and the largest of each stretch, in the
+  order in which they came, so that peaks stay.
+  """
   step = -(-2 * len(values) // _POINTS)
   if step < 3:
     return values
   padded = np.pad(values, ((0, -len(values) % step), (0, 0)), mode="edge")
   stretches = padded.reshape(-1, step, values.shape[1])
-  ends = np.stack([stretches.min(1), stretches.max(1)], axis=1)
-  return ends.reshape(-1, values.shape[1])
+  ends = np.stack([stretches.argmin(1), stretches.argmax(1)], axis=1)
+  kept = np.take_along_axis(stretches, np.sort(ends, axis=1), axis=1)
+  return kept.reshape(-1, values.shape[1])
 
 
 def _points(x, y):

@@ -108,8 +108,10 @@ def linear_probe(
     {"kernel" [D, C], "bias" [C]} float64 for embeddings as they came.
 
   Raises:
-    ValueError: a split without a labelled row.
+    ValueError: a split without a labelled row, or no penalty.
   """
+  if not penalties:
+    raise ValueError("config.recognition.probe_l2 names no penalty")
   rows = _labelled(train_y, "training")
   checked = _labelled(validation_y, "validation")
   x, y = np.asarray(train_x, np.float64)[rows], np.asarray(train_y)[rows]

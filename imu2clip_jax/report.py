@@ -103,8 +103,8 @@ def _tiles(document):
     scores = document["recognition"].get(key)
     if scores is not None:
       text = (
-        f"constant class {scores['constant_macro_f1']:.3f}; "
-        f"{scores['named_among']} names"
+        f"{scores['named_among']} names; constant class "
+        f"{scores['constant_macro_f1']:.3f}"
       )
       name = f"{tables.RECOGNITION[key]}, macro-F1"
       tiles.append((name, tables.number("macro_f1", scores["macro_f1"]), text))
@@ -221,11 +221,12 @@ def _gallery_section(queries):
 def _card(card, place, match):
   frame = _image(card["frame"], "frame") if card["frame"] else ""
   label = f"<b>{_text(card['label'])}</b> " if card["label"] else ""
+  source = _text(card["source"]).replace("_", "_<wbr>")
   return (
     f"<article{' class=match' if match else ''}><header>{_text(place)}"
     f"{' ✓ right' if match else ''}</header>{frame}{card['signal']}"
     f"<p>{_text(card['text'])}</p>"
-    f"<small>{label}{_text(card['source'])}</small></article>"
+    f"<small>{label}{source}</small></article>"
   )
 
 
@@ -252,14 +253,15 @@ small, .small, figcaption { color: var(--soft); font-size: .85rem;
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .55rem; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--line); }
-thead th { border-bottom: 2px solid var(--soft); }
+thead th { border-bottom: 2px solid var(--soft); white-space: nowrap; }
 th:first-child { text-align: left; padding-left: 0; font-weight: 500;
   white-space: nowrap; } td { white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
 td small { display: block; font-size: .72rem; }
 figure { margin: 0 0 1rem; } img { max-width: 100%; height: auto; }
-.pair { display: grid; gap: 1rem 2rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
+.pair { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
+.pair > div { flex: 1 1 30rem; min-width: 0; }
+.pair > figure { flex: 1 1 26rem; }
 @media (prefers-color-scheme: dark) { figure img { mix-blend-mode: screen;
   filter: invert(1) hue-rotate(180deg); }
   svg .x { stroke: #56b4e9; } svg .y { stroke: #f0904a; }
@@ -278,5 +280,6 @@ article img, article svg { display: block; width: 100%; border-radius: .25rem; }
 article p { margin: .4rem 0 .2rem; font-size: .85rem; line-height: 1.35; }
 article small { display: block; font-size: .75rem; line-height: 1.35; }
 @media (max-width: 34rem) { table { font-size: .85rem; } }
+article b { display: block; }
 summary { cursor: pointer; margin: .6rem 0; }
 """

@@ -210,6 +210,12 @@ def test_probe_survives_a_feature_that_never_changes():
   assert scores["accuracy"] > 0.5
 
 
+def test_probe_needs_a_penalty():
+  x, y = clusters(3)
+  with pytest.raises(ValueError, match="probe_l2"):
+    recognition.linear_probe(x, y, x, y, x, y, NAMES, ())
+
+
 # Fine-tune
 
 
