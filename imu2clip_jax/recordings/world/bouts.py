@@ -200,8 +200,10 @@ def motion_row(rng, person: Wearer, bout: Bout) -> dict:
     ]
   )
   phases = rng.uniform(0.0, 2 * np.pi, len(rates))
-  if activity.once:
+  square = activity.sharp[2]
+  if activity.once:  # the bout is as long as it is; its change is quick or slow
     phases[1] = -0.5 * np.pi
+    square *= tempo**1.5
   weights, offset = _weights(rng, person, activity, number)
   mirror = np.array([1, 1, 1, 1, 1, 1.0])
   if bout.side == "right":
@@ -212,7 +214,7 @@ def motion_row(rng, person: Wearer, bout: Bout) -> dict:
     "rate": 2 * np.pi * rates,
     "phase": phases,
     "wobble": np.array([0.5, 0.0 if activity.once else 0.6]),
-    "sharpness": np.array([*activity.sharp, 9.0]),
+    "sharpness": np.array([*activity.sharp[:2], square, 9.0]),
     "rest": np.array(
       [
         0.95 if activity.bursts else 0.0,

@@ -19,7 +19,12 @@ STANDING = [
 
 def _vigour(bout):
   """How far hands swing: quick work swings wide, which also blurs more."""
-  return {"slow": 0.65, "normal": 1.0, "fast": 1.4}[bout.tempo]
+  return {"slow": 0.5, "normal": 1.0, "fast": 1.6}[bout.tempo]
+
+
+def _row(bout, make, y, z, step=0.30):
+  """As many things as the bout counts, side by side behind the work."""
+  return [make((step * (k - 1.5), y, z)) for k in range(bout.count)]
 
 
 def _moving(bout, swing, wave="sin1"):
@@ -148,17 +153,14 @@ def _glasses(bout):
   ]
 
 
-def _picking(hand, spots):
-  colours = ("red", "blue", "yellow", "green")
-
+def _picking(hand, far):
   def build(bout):
-    items = [
-      box(colour, (x, y, 0.10), (0.10, 0.10, 0.10), yaw=20)
-      for colour, (x, y) in zip(colours, spots, strict=True)
-    ]
+    def item(centre):
+      return box("red", centre, (0.11, 0.11, 0.11), yaw=20)
+
     drop = {"swing": (0.08, -0.12, 0.2 - hand[2]), "wave": "pulse"}
     elbow = (hand[0] + 0.10, hand[1] + 0.32, hand[2] + 0.15)
-    return [*items[: bout.count], *arm(hand, elbow, **drop)]
+    return [*_row(bout, item, far, 0.11, 0.34), *arm(hand, elbow, **drop)]
 
   return build
 
@@ -189,15 +191,14 @@ def _sits_down(bout):
 
 
 def _chopping(bout):
-  spots = ((-0.04, -0.66), (-0.30, -0.80), (0.38, -0.76), (-0.46, -0.58))
-  food = [
-    ball("green" if k % 2 else "orange", (x, y, 0.96), (0.09, 0.065, 0.055))
-    for k, (x, y) in enumerate(spots)
-  ]
+  def food(centre):
+    return ball("orange", centre, (0.10, 0.07, 0.06))
+
   cut = _moving(bout, (0, 0, -0.08), "hit1")
   return [
     box("pale", (0, -0.62, 0.915), (0.30, 0.19, 0.015)),
-    *food[: bout.count],
+    ball("green", (-0.02, -0.66, 0.95), (0.11, 0.06, 0.05)),
+    *_row(bout, food, -0.92, 0.97),
     *arm((0.16, -0.52, 1.05), **cut),
     box("white", (0.09, -0.68, 1.02), (0.012, 0.17, 0.05), yaw=-20, **cut),
     *arm((-0.16, -0.58, 0.98)),
@@ -205,15 +206,16 @@ def _chopping(bout):
 
 
 def _washing(bout):
-  places = ((-0.46, -0.66), (-0.46, -0.86), (0.46, -0.66), (0.46, -0.86))
-  plates = [ball("white", (x, y, 0.94), (0.12, 0.09, 0.03)) for x, y in places]
+  def plate(centre):
+    return ball("white", centre, (0.12, 0.03, 0.12))
+
   rub = _moving(bout, (0.06, 0.04, 0.0))
   return [
     box("metal", (0, -0.64, 0.905), (0.34, 0.25, 0.012)),
     box("blue", (0, -0.64, 0.92), (0.29, 0.20, 0.008)),
     rod("metal", (0, -0.95, 0.9), (0, -0.80, 1.25), 0.03),
     ball("white", (-0.03, -0.60, 1.00), (0.14, 0.11, 0.025)),
-    *plates[: bout.count],
+    *_row(bout, plate, -0.95, 1.02),
     *arm((-0.16, -0.54, 1.00)),
     *arm((0.12, -0.55, 1.04), **rub),
     box("yellow", (0.07, -0.60, 1.04), (0.05, 0.04, 0.03), **rub),
@@ -263,15 +265,13 @@ def _rowing(bout):
 
 
 def _hammering(bout):
+  def nail(centre):
+    return box("blue", centre, (0.045, 0.045, 0.07))
+
   beat = _moving(bout, (0.0, 0.03, 0.11))
-  nails = ((0.0, -0.72), (-0.22, -0.72), (0.30, -0.72), (-0.42, -0.72))
-  heads = [
-    rod("blue", (x, y, 0.95), (x, y, 1.07), 0.028)
-    for x, y in nails[: bout.count]
-  ]
   return [
     box("pale", (0, -0.70, 0.93), (0.52, 0.13, 0.03)),
-    *heads,
+    *_row(bout, nail, -0.92, 0.98),
     *arm((0.16, -0.48, 1.12), **beat),
     rod("red", (0.16, -0.44, 1.11), (0.02, -0.70, 1.19), 0.024, **beat),
     box("dark", (0.02, -0.71, 1.18), (0.05, 0.05, 0.09), **beat),
@@ -280,18 +280,17 @@ def _hammering(bout):
 
 
 def _sawing(bout):
+  def piece(centre):
+    return box("cream", centre, (0.10, 0.06, 0.08))
+
   draw = _moving(bout, (0.0, 0.13, 0.04))
-  spots = ((-0.55, -0.62), (0.50, -0.80), (-0.55, -0.86), (0.50, -0.56))
-  pieces = [
-    box("cream", (x, y, 0.95), (0.11, 0.09, 0.05), yaw=30) for x, y in spots
-  ]
   return [
-    box("cream", (-0.06, -0.66, 0.96), (0.34, 0.11, 0.055), yaw=8),
-    *pieces[: bout.count],
-    box("metal", (0.12, -0.76, 1.05), (0.010, 0.32, 0.08), tilt=-8, **draw),
-    box("orange", (0.13, -0.44, 1.08), (0.03, 0.07, 0.07), **draw),
-    *arm((0.15, -0.42, 1.08), **draw),
-    *arm((-0.24, -0.60, 1.02)),
+    box("cream", (-0.06, -0.64, 0.96), (0.34, 0.11, 0.055), yaw=8),
+    *_row(bout, piece, -0.93, 0.99),
+    box("metal", (0.12, -0.74, 1.05), (0.010, 0.32, 0.08), tilt=-8, **draw),
+    box("orange", (0.13, -0.42, 1.08), (0.03, 0.07, 0.07), **draw),
+    *arm((0.15, -0.40, 1.08), **draw),
+    *arm((-0.24, -0.58, 1.02)),
   ]
 
 
@@ -306,11 +305,12 @@ def _sweeping(bout):
 
 
 def _jumping(bout):
+  def cone(centre):
+    return box("orange", centre, (0.14, 0.14, 0.22))
+
   up = _moving(bout, (0, 0, 0.12))
-  spots = ((0.35, -1.6), (-0.35, -1.6), (0.9, -1.8), (-0.9, -1.8))
-  cones = [box("orange", (x, y, 0.2), (0.13, 0.13, 0.2)) for x, y in spots]
   return [
-    *cones[: bout.count],
+    *_row(bout, cone, -1.7, 0.22, 0.5),
     *arm((0.32, -0.52, 1.62), (0.40, -0.05, 1.35), **up),
     *arm((-0.32, -0.52, 1.62), (-0.40, -0.05, 1.35), **up),
   ]
@@ -345,20 +345,18 @@ def _raking(bout):
 
 
 def _kneading(bout):
+  def loaf(centre):
+    return ball("cream", centre, (0.12, 0.08, 0.08))
+
   push = _moving(bout, (0, -0.08, -0.03))
-  spots = ((-0.45, -0.62), (0.48, -0.66), (-0.50, -0.84))
-  loaves = [ball("cream", (x, y, 0.95), (0.11, 0.09, 0.06)) for x, y in spots]
   return [
-    box("white", (0, -0.62, 0.91), (0.34, 0.22, 0.006)),
-    ball("cream", (0.02, -0.62, 0.97), (0.22, 0.16, 0.08)),
-    *loaves[: bout.count - 1],
-    *arm((0.11, -0.54, 1.04), **push),
-    *arm((-0.09, -0.54, 1.04), **push),
+    box("white", (0, -0.60, 0.91), (0.34, 0.20, 0.006)),
+    ball("cream", (0.02, -0.60, 0.97), (0.22, 0.16, 0.08)),
+    *_row(bout, loaf, -0.93, 0.98),
+    *arm((0.11, -0.52, 1.04), **push),
+    *arm((-0.09, -0.52, 1.04), **push),
   ]
 
-
-_NEAR = ((0.30, -0.95), (-0.05, -1.05), (0.62, -1.15), (-0.38, -1.05))
-_WIDE = ((0.30, -1.10), (-0.10, -1.20), (0.68, -1.30), (-0.48, -1.25))
 
 SHOWN = {
   "reading a book": _reading,
@@ -375,10 +373,10 @@ SHOWN = {
   "putting the glasses on and off while sitting": _glasses,
   "putting the glasses on and off while standing": _glasses,
   "picking up items from the floor while sitting": _picking(
-    (0.24, -0.50, 0.75), _NEAR
+    (0.24, -0.50, 0.75), -1.0
   ),
   "picking up items from the floor while standing": _picking(
-    (0.24, -0.50, 1.05), _WIDE
+    (0.24, -0.50, 1.05), -1.25
   ),
   "head movement": _chin,
   "stands up": _stands_up,

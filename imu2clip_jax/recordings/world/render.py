@@ -13,7 +13,7 @@ import numpy as np
 from imu2clip_jax.recordings.world import motion, things
 
 MOMENTS = 3
-SHUTTER_S = 0.09
+SHUTTER_S = 0.12
 CAMERA_TILT = np.radians(17.0)  # the camera looks a little below the gaze
 HALF_VIEW = 0.84  # tangent of half the field of view: 80 degrees
 _ZENITH = (0.35, 0.55, 0.9)

@@ -87,6 +87,16 @@ def mirrored(thing: Thing) -> Thing:
   )
 
 
+def _turn(yaw, tilt):
+  sin, cos = np.sin(yaw), np.cos(yaw)
+  up, level = np.sin(tilt), np.cos(tilt)
+  return (
+    (cos, -sin * level, sin * up),
+    (sin, cos * level, -cos * up),
+    (0.0, up, level),
+  )
+
+
 def pack(things: list[Thing], palette: dict) -> dict:
   """Pack things into arrays of fixed size; unused places are far away.
 
@@ -107,12 +117,10 @@ def pack(things: list[Thing], palette: dict) -> dict:
         f"a scene has {len(mine)} {shape} shapes, at most {room}"
       )
     rows += mine + [blank] * (room - len(mine))
-  angles = np.radians([[t.yaw for t in rows], [t.tilt for t in rows]])
-  turn = np.asarray(motion.rotation(np.stack([*angles, 0 * angles[0]])))
   packed = {
     "centre": [t.centre for t in rows],
     "half": [t.half for t in rows],
-    "turn": np.moveaxis(turn, -1, 0),
+    "turn": [_turn(np.radians(t.yaw), np.radians(t.tilt)) for t in rows],
     "colour": [palette.get(t.colour, (0.0, 0.0, 0.0)) for t in rows],
     "swing": [t.swing for t in rows],
     "stripes": [t.stripes for t in rows],
