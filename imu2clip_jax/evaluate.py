@@ -77,6 +77,7 @@ def evaluate(
   cache_dir = embed.ensure_cache(config)
   windows = cache.open_split(cache_dir, config.data.test_split)
   _check_teacher(workdir, encoder, windows.meta["teacher"])
+  names = recognition_tasks.vocabulary(windows.label_names, labels)
 
   rows = np.arange(len(windows))
   sides = retrieval.sides(
@@ -88,7 +89,7 @@ def evaluate(
   texts = np.asarray(windows.text_ids)[:, 0]
   blocks, ranked = retrieval.measure(sides, rows, texts, pairs, config.seed)
   scores, named, notes = recognition_tasks.run(
-    config, encoder, cache_dir, windows, sides, labels, fine_tune
+    config, encoder, cache_dir, windows, sides, names, fine_tune
   )
   document = {
     "dataset": windows.meta["dataset"],

@@ -27,7 +27,7 @@ def run(
   cache_dir,
   windows: cache.Split,
   sides: dict,
-  labels: Sequence[str] = (),
+  names: Sequence[str],
   fine_tune: bool = True,
 ) -> tuple[dict, dict | None, list[str]]:
   """Run every task that the labels allow.
@@ -38,17 +38,13 @@ def run(
     cache_dir: the cache that `windows` come from.
     windows: the split to name.
     sides: see `retrieval.sides`.
-    labels: the activities to tell apart; empty means all of the data set's.
+    names: the activities to tell apart, see `vocabulary`.
     fine_tune: also fine-tune.
 
   Returns:
     task -> scores; {"rows", "labels", "predictions", "names"} of `zero_shot`,
     or None; notes on what was left out.
-
-  Raises:
-    ValueError: a label that the data set does not have.
   """
-  names = _vocabulary(windows.label_names, labels)
   codes = _codes(windows, names)
   if not (codes >= 0).any():
     return {}, None, ["recognition left out: no window has a label"]
@@ -65,7 +61,12 @@ def run(
   return scores | learned, named, notes + more
 
 
-def _vocabulary(known, labels):
+def vocabulary(known: Sequence[str], labels: Sequence[str]) -> list[str]:
+  """Return the activities to tell apart: `labels`, or all that are known.
+
+  Raises:
+    ValueError: a label that the data set does not have.
+  """
   unknown = [name for name in labels if name not in known]
   if unknown:
     raise ValueError(

@@ -44,16 +44,17 @@ def _text(value):
   return html.escape(str(value), quote=True)
 
 
-def _image(png, alt):
-  data = base64.b64encode(png).decode()
-  kind = "jpeg" if png[:2] == b"\xff\xd8" else "png"
-  return f'<img alt="{_text(alt)}" src="data:image/{kind};base64,{data}">'
+def _image(data, kind, alt):
+  source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+  return f'<img alt="{_text(alt)}" src="{source}">'
 
 
 def _figure(png, caption):
+  # Bytes 16..19 of a PNG are its width; half of it is sharp on any screen.
+  width = int.from_bytes(png[16:20]) // 2
   return (
-    f"<figure>{_image(png, caption)}<figcaption>{_text(caption)}"
-    "</figcaption></figure>"
+    f'<figure style="max-width: {width}px">{_image(png, "png", caption)}'
+    f"<figcaption>{_text(caption)}</figcaption></figure>"
   )
 
 
@@ -219,7 +220,7 @@ def _gallery_section(queries):
 
 
 def _card(card, place, match):
-  frame = _image(card["frame"], "frame") if card["frame"] else ""
+  frame = _image(card["frame"], "jpeg", "frame") if card["frame"] else ""
   label = f"<b>{_text(card['label'])}</b> " if card["label"] else ""
   source = _text(card["source"]).replace("_", "_<wbr>")
   return (
