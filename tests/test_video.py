@@ -106,6 +106,21 @@ def test_variable_frame_rate(tmp_path):
   assert number(VideoFile(path).frames(wanted)).tolist() == nearest.tolist()
 
 
+def test_frame_times_are_told_without_decoding(video_path, tmp_path):
+  video = VideoFile(video_path)
+  np.testing.assert_allclose(video.times_s(0.0, 9.0), np.arange(90) / RATE)
+  np.testing.assert_allclose(
+    video.times_s(0.99, 1.51), np.arange(30, 46) / RATE, atol=1e-6
+  )
+  assert number(video.frames([1.0])).tolist() == [30]
+  stamps = np.cumsum(np.random.default_rng(0).integers(1, 9, 60))
+  write_video(tmp_path / "vfr.mkv", 60, stamps=stamps, codec="libx264")
+  video = VideoFile(tmp_path / "vfr.mkv")
+  times = (stamps - stamps[0]) / RATE
+  want = times[(times >= 2.5) & (times <= 5.5)]
+  np.testing.assert_allclose(video.times_s(2.5, 5.5), want, atol=2e-3)
+
+
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 def test_frames_come_upright(tmp_path, degrees):
   path = tmp_path / "turned.mp4"

@@ -263,6 +263,11 @@ class RgbVideo:
     index, back = np.unique(nearest, return_inverse=True)
     return np.stack([self._vrs.rgb(int(i)) for i in index])[back]
 
+  def times_s(self, start_s: float, end_s: float) -> np.ndarray:
+    """Return the times of the frames from start_s to end_s."""
+    inside = (self._times_s >= start_s) & (self._times_s <= end_s)
+    return self._times_s[inside]
+
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:

@@ -52,6 +52,9 @@ class Video(Protocol):
   def frames(self, times_s: np.ndarray) -> np.ndarray:
     """Nearest frames, uint8 [N, H, W, 3], upright RGB."""
 
+  def times_s(self, start_s: float, end_s: float) -> np.ndarray:
+    """Times of the frames that there are from start_s to end_s, in order."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Recording:

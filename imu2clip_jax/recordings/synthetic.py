@@ -267,6 +267,12 @@ class Simulation:
     ]
     return np.concatenate(parts)[: len(times_s)]
 
+  def times_s(self, start_s: float, end_s: float) -> np.ndarray:
+    """Times of the frames from start_s to end_s."""
+    first = np.ceil(max(start_s, self.start_s) * self.video_rate_hz - 1e-9)
+    last = np.floor(min(end_s, self.end_s) * self.video_rate_hz + 1e-9)
+    return np.arange(first, last + 1) / self.video_rate_hz
+
   def _render(self, times_s):
     starts = self._motion["start_s"]
     block, _ = motion.blocks(self._motion, times_s, render.SHUTTER_S)

@@ -102,6 +102,32 @@ class VideoFile:
         out[i] = image
     return out
 
+  def times_s(self, start_s: float, end_s: float) -> np.ndarray:
+    """Return the times of the frames in a range, without decoding them.
+
+    Args:
+      start_s: first time.
+      end_s: last time; both belong to the range.
+
+    Returns:
+      [K] seconds on the recording's clock, increasing.
+    """
+    base, found = self._stream.time_base, []
+    with reading(self.path):
+      # Key frames are found by decoding stamps, up to a second ahead.
+      stamp = int((start_s - 1 + self.zero_s) / base)
+      begin = self._stream.start_time or 0
+      self._container.seek(max(begin, stamp), stream=self._stream)
+      for packet in self._container.demux(self._stream):
+        if packet.pts is None or packet.is_discard:
+          continue
+        found.append(float(packet.pts * base) - self.zero_s)
+        if packet.dts is not None and packet.dts * base - self.zero_s > end_s:
+          break  # what is decoded later is shown later
+      self._seek(None)
+    times_s = np.unique(found)
+    return times_s[(times_s >= start_s) & (times_s <= end_s)]
+
   def close(self) -> None:
     """Close the file; a closed video cannot be read again."""
     self._container.close()

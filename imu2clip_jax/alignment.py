@@ -1,0 +1,374 @@
+"""IMU against video: how far one clock is off, from turning and image motion.
+
+Turning the head moves the picture. Between two frames the gyroscope says by how
+much it turned, the pictures by how much they moved, each in several numbers
+whose relation (mounting, lens) is unknown but linear. The offset and drift of
+the IMU's clock are those at which the two say most about each other: their
+Gaussian mutual information, summed over clips of the recording, is largest.
+
+Convention: stamp = time + offset_s + drift * time, time on the video's clock.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from imu2clip_jax import resampling
+from imu2clip_jax.recordings.recording import Recording
+
+# Steps of the first search; image motion and turning stay alike this long.
+_STEP_S = 0.02
+# More frames a second than this say nothing more; decoded at once, this many.
+_FASTEST_HZ, _FRAMES = 30.0, 32
+# Offsets further apart than this are different answers.
+_APART_S = 0.5
+# Noise of a gyroscope's mean over a frame, rad/s: less turning says nothing.
+_NOISE = 0.002
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """How the picture moved in one stretch of a recording.
+
+  Attributes:
+    times_s: [K] times of consecutive frames, on the video's clock.
+    motion: [K - 1, P] pixels from each frame to the next; see `image_motion`.
+  """
+
+  times_s: np.ndarray
+  motion: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+  """What `estimate` found.
+
+  Attributes:
+    offset_s: the IMU's stamps are late by this at time 0.
+    drift: and gain this much a second; 0 where the clips span too little time.
+    correlation: between turning and image motion, 0..1, mean over the clips,
+      freed of what chance alone gives.
+    confidence: 0..1, how much better than any offset half a second away; below
+      0.1 the offset may be another (motion repeats itself, or says little).
+    clips: how many clips had enough motion to count.
+  """
+
+  offset_s: float
+  drift: float
+  correlation: float
+  confidence: float
+  clips: int
+
+
+def measure(
+  recording: Recording,
+  *,
+  clip_s: float = 20.0,
+  max_clips: int = 12,
+  max_offset_s: float = 5.0,
+  tick: Callable[[float], object] = lambda share: None,
+) -> Alignment:
+  """Measure the alignment of a recording, from clips spread over its video.
+
+  Args:
+    recording: with video and gyroscope.
+    clip_s: length of a clip.
+    max_clips: how many are decoded at most.
+    max_offset_s: see `estimate`.
+    tick: called with the share of the work that each step was, for a bar.
+
+  Raises:
+    ValueError: no video, no gyroscope, a video too short or without motion.
+  """
+  video, name = recording.video, recording.recording_id
+  if video is None:
+    raise ValueError(f"recording {name!r} has no video to check against")
+  length_s = video.end_s - video.start_s
+  num = int(np.clip(length_s // clip_s, 1, max_clips))
+  starts = np.linspace(
+    video.start_s, max(video.end_s - clip_s, video.start_s), num
+  )
+  clips = []
+  for start_s in starts:
+    times_s = video.times_s(start_s, start_s + clip_s)
+    rate_hz = (len(times_s) - 1) / max(np.ptp(times_s), 1e-9)
+    times_s = times_s[:: max(1, round(rate_hz / _FASTEST_HZ))]
+    grey = []
+    for i in range(0, len(times_s), _FRAMES):
+      grey.append(shrink(recording.frames(times_s[i : i + _FRAMES])))
+      tick(len(grey[-1]) / len(times_s) / num)
+    if len(times_s) > 1:
+      clips.append(Clip(times_s, image_motion(np.concatenate(grey))))
+  try:
+    return estimate(
+      clips, recording.imu.gyro_t_s, recording.imu.gyro, max_offset_s
+    )
+  except ValueError as error:
+    raise ValueError(f"recording {name!r}: {error}") from error
+
+
+def correct(recording: Recording, alignment: Alignment) -> Recording:
+  """Return a recording whose IMU stamps are on the video's clock."""
+  offset_s, drift = alignment.offset_s, alignment.drift
+  imu = dataclasses.replace(
+    recording.imu,
+    accel_t_s=to_video_clock(recording.imu.accel_t_s, offset_s, drift),
+    gyro_t_s=to_video_clock(recording.imu.gyro_t_s, offset_s, drift),
+  )
+  return dataclasses.replace(recording, imu=imu)
+
+
+def to_video_clock(stamps_s, offset_s: float, drift: float) -> np.ndarray:
+  """Undo an offset and drift.
+
+  >>> to_video_clock([0.5, 101.5], 0.5, 0.01)
+  array([  0., 100.])
+  """
+  return (np.asarray(stamps_s, np.float64) - offset_s) / (1 + drift)
+
+
+def shrink(frames: np.ndarray, width: int = 96) -> np.ndarray:
+  """Return small grey pictures of frames.
+
+  Args:
+    frames: [K, H, W, 3] uint8.
+    width: pixels, at least; pictures smaller than this keep their size.
+
+  Returns:
+    [K, h, w] float32, means of the green channel over squares.
+  """
+  green = frames[..., 1]
+  side = max(1, green.shape[2] // width)
+  h, w = (n // side * side for n in green.shape[1:])
+  squares = green[:, :h, :w].reshape(-1, h // side, side, w // side, side)
+  return squares.mean(axis=(2, 4), dtype=np.float32)
+
+
+def image_motion(grey: np.ndarray, blocks: int = 3) -> np.ndarray:
+  """Measure how each picture moved to the next, in a grid of blocks.
+
+  The whole picture's shift in whole pixels by phase correlation, then one step
+  of Lucas and Kanade (1981) in each block. Blocks are kept apart because parts
+  of the picture (hands, glasses) move with the wearer.
+
+  Args:
+    grey: [K, h, w] float.
+    blocks: along each side.
+
+  Returns:
+    [K - 1, 2 * blocks²]: shifts along x, then along y, in pixels.
+  """
+  grey = ndimage.gaussian_filter(np.asarray(grey, np.float32), (0, 0.7, 0.7))
+  before, after = grey[:-1], grey[1:]
+  count, h, w = before.shape
+  dy, dx = _whole_shift(before, after)
+  rows = np.clip(np.arange(h) + dy[:, None], 0, h - 1)
+  columns = np.clip(np.arange(w) + dx[:, None], 0, w - 1)
+  after = np.take_along_axis(after, rows[:, :, None], axis=1)
+  after = np.take_along_axis(after, columns[:, None, :], axis=2)
+  middle = (before + after) / 2
+  gx, gy = np.gradient(middle, axis=2), np.gradient(middle, axis=1)
+  gt = after - before
+
+  def total(x):
+    bh, bw = h // blocks, w // blocks
+    x = x[:, : bh * blocks, : bw * blocks]
+    return x.reshape(count, blocks, bh, blocks, bw).sum(axis=(2, 4))
+
+  xx, xy, yy = total(gx * gx), total(gx * gy), total(gy * gy)
+  xt, yt = total(gx * gt), total(gy * gt)
+  flat = 0.01 * (xx + yy).mean() + 1e-6  # blocks without texture stay still
+  xx, yy = xx + flat, yy + flat
+  area = xx * yy - xy * xy
+  # The step holds near the guess only; further out it is a cut or a blur.
+  u = dx[:, None, None] - np.clip((yy * xt - xy * yt) / area, -2, 2)
+  v = dy[:, None, None] - np.clip((xx * yt - xy * xt) / area, -2, 2)
+  return np.concatenate([u.reshape(count, -1), v.reshape(count, -1)], axis=1)
+
+
+def _whole_shift(before, after):
+  """Return (dy, dx) [K] int of whole pictures, by phase correlation."""
+  count, h, w = before.shape
+  window = np.hanning(h)[:, None] * np.hanning(w)
+  spectra = [
+    np.fft.rfft2((x - x.mean(axis=(1, 2), keepdims=True)) * window)
+    for x in (before, after)
+  ]
+  cross = spectra[0].conj() * spectra[1]
+  size = np.abs(cross)
+  cross /= size + 1e-3 * size.mean() + 1e-12
+  peak = np.fft.irfft2(cross, s=(h, w)).reshape(count, -1).argmax(axis=1)
+  dy, dx = np.unravel_index(peak, (h, w))
+  dy, dx = (dy + h // 2) % h - h // 2, (dx + w // 2) % w - w // 2
+  jump = (np.abs(dy) > h // 4) | (np.abs(dx) > w // 4)  # a cut, or nothing
+  return np.where(jump, 0, dy), np.where(jump, 0, dx)
+
+
+def estimate(
+  clips: Sequence[Clip],
+  gyro_t_s,
+  gyro,
+  max_offset_s: float = 5.0,
+  max_drift: float = 0.015,
+) -> Alignment:
+  """Find the offset and drift of the IMU's clock against the video's.
+
+  Args:
+    clips: stretches of the recording, of some seconds each.
+    gyro_t_s: [M] stamps, as stored.
+    gyro: [M, 3] rad/s, in any axes.
+    max_offset_s: search offsets up to this, at time 0.
+    max_drift: and drifts up to this; drift is only looked for where the middles
+      of the clips span 20 s or more.
+
+  Raises:
+    ValueError: the picture does not move, the clips are too short, or there are
+      no gyroscope samples.
+  """
+  angle = _Angle(gyro_t_s, gyro)
+  views = [view for clip in clips if (view := _view(clip)) is not None]
+  if not views:
+    raise ValueError(
+      "offset and drift cannot be measured: the picture does not move, or the "
+      "video has fewer than about 60 frames"
+    )
+  middles = np.array([times_s.mean() for times_s, _ in views])
+  if np.ptp(middles) < 20:
+    max_drift = 0.0
+  reach = max_offset_s + max_drift * np.abs(middles).max()
+  shifts = _STEP_S * np.arange(-np.ceil(reach / _STEP_S), reach / _STEP_S + 1)
+  curves = [_curve(view, angle, shifts) for view in views]
+  offset_s, drift, confidence = _vote(
+    np.stack(curves), shifts, middles, max_offset_s, max_drift
+  )
+  for width_s in (0.06, 0.04, 0.03):
+    offset_s, drift = _refine(
+      views, angle, offset_s, drift, width_s, max_drift > 0
+    )
+  found = [
+    _agreement(basis, angle, (times_s * (1 + drift) + offset_s)[None])[1][0]
+    for times_s, basis in views
+  ]
+  return Alignment(
+    float(offset_s),
+    float(drift),
+    float(np.mean(np.sqrt(found))),
+    float(confidence),
+    len(views),
+  )
+
+
+class _Angle:
+  """The gyroscope's integral, to be read at any time."""
+
+  def __init__(self, gyro_t_s, gyro):
+    self.t_s, gyro = resampling.clean(gyro_t_s, gyro)
+    if len(self.t_s) < 2:
+      raise ValueError("the gyroscope has no usable samples")
+    steps = np.diff(self.t_s)[:, None] * (gyro[1:] + gyro[:-1]) / 2
+    self.turned = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])
+
+  def rates(self, times_s):
+    """Return mean rates [N, K - 1, 3] between times [N, K], 0 outside."""
+    turned = [np.interp(times_s, self.t_s, axis) for axis in self.turned.T]
+    steps = np.diff(times_s, axis=1)[..., None]
+    return np.diff(np.stack(turned, axis=-1), axis=1) / steps
+
+
+def _view(clip):
+  """Return (times [K], orthonormal basis [K - 1, P] of the motion), or None."""
+  motion = clip.motion - clip.motion.mean(axis=0)
+  basis, size, _ = np.linalg.svd(motion, full_matrices=False)
+  basis = basis[:, size > max(1e-3 * size[0], 1e-3)]
+  if not basis.shape[1] or len(motion) < 3 * basis.shape[1]:
+    return None
+  return clip.times_s, basis
+
+
+def _agreement(basis, angle, times_s):
+  """Compare image motion with the turning at shifted times.
+
+  Args:
+    basis: [K - 1, P] orthonormal, of the image motion.
+    angle: the gyroscope's.
+    times_s: [N, K] times of the frames on the IMU's clock, N of them to try.
+
+  Returns:
+    (mutual information [N] in nats, square [N] of the largest canonical
+    correlation, corrected for its P chances to fit).
+  """
+  rates = angle.rates(times_s)
+  rates -= rates.mean(axis=1, keepdims=True)
+  count, chances = basis.shape
+  whole = np.einsum("nki,nkj->nij", rates, rates)
+  whole += count * _NOISE**2 * np.eye(3)
+  shared = np.einsum("kp,nki->npi", basis, rates)
+  shared = np.einsum("npi,npj->nij", shared, shared)
+  rest = np.linalg.slogdet(whole - shared)[1]
+  information = count / 2 * (np.linalg.slogdet(whole)[1] - rest)
+  root = np.linalg.inv(np.linalg.cholesky(whole))
+  square = np.linalg.eigvalsh(root @ shared @ root.transpose(0, 2, 1))[:, -1]
+  square = 1 - (1 - square) * (count - 1) / (count - 1 - chances)
+  return information, np.clip(square, 0, 1)
+
+
+def _curve(view, angle, shifts):
+  """Information at every shift, above what chance gives."""
+  times_s, basis = view
+  parts = [
+    _agreement(basis, angle, times_s + shifts[i : i + 256, None])[0]
+    for i in range(0, len(shifts), 256)
+  ]
+  curve = np.concatenate(parts)
+  return np.maximum(curve - np.median(curve), 0)
+
+
+def _vote(curves, shifts, middles, max_offset_s, max_drift):
+  """Return the (offset, drift) on which the clips agree, and the confidence."""
+  num = int(np.ceil(max_offset_s / _STEP_S))
+  offsets = _STEP_S * np.arange(-num, num + 1)
+  num = int(np.ceil(max_drift * np.abs(middles).max() / _STEP_S))
+  drifts = np.linspace(-max_drift, max_drift, 2 * num + 1)
+  votes = np.zeros((len(drifts), len(offsets)))
+  for curve, middle in zip(curves, middles, strict=True):
+    shift = offsets + drifts[:, None] * middle
+    place = np.rint((shift - shifts[0]) / _STEP_S).astype(int)
+    votes += curve[np.clip(place, 0, len(shifts) - 1)]
+  row, column = np.unravel_index(votes.argmax(), votes.shape)
+  best = votes[row, column]
+  apart = np.abs(offsets - offsets[column]) > _APART_S
+  runner_up = votes[:, apart].max(initial=0.0)
+  confidence = (best - runner_up) / best if best > 0 else 0.0
+  return offsets[column], drifts[row], confidence
+
+
+def _refine(views, angle, offset_s, drift, width_s, with_drift):
+  """Move to the top of a quadric through the agreement around a guess."""
+  middles = np.array([times_s.mean() for times_s, _ in views])
+  centre = middles.mean()
+  span = max(np.abs(middles - centre).max(), 1.0)
+  steps = np.linspace(-width_s, width_s, 9)
+  # x: shift at the recording's centre; y: what drift adds to it at the end.
+  x, y = np.meshgrid(steps, steps if with_drift else [0.0])
+  x, y = x.ravel(), y.ravel()
+  total = np.zeros(len(x))
+  for times_s, basis in views:
+    base = times_s * (1 + drift) + offset_s
+    shifted = base + x[:, None] + y[:, None] * (times_s - centre) / span
+    total += _agreement(basis, angle, shifted)[0]
+  terms = [np.ones_like(x), x, x * x]
+  if with_drift:
+    terms += [y, y * y, x * y]
+  fit = np.linalg.lstsq(np.stack(terms, axis=1), total, rcond=None)[0]
+  if with_drift:
+    slope = fit[[1, 3]]
+    curvature = np.array([[2 * fit[2], fit[5]], [fit[5], 2 * fit[4]]])
+  else:
+    slope, curvature = fit[[1]], 2 * fit[2].reshape(1, 1)
+  top = np.stack([x, y])[: len(slope), total.argmax()]
+  if np.linalg.eigvalsh(curvature).max() < 0:
+    top = np.clip(-np.linalg.solve(curvature, slope), -width_s, width_s)
+  more = top[1] / span if with_drift else 0.0
+  return offset_s + top[0] - more * centre, drift + more
