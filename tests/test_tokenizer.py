@@ -8,6 +8,7 @@ import gzip
 import html
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import random
 import unicodedata
@@ -29,7 +30,7 @@ _CJK = (
   "包丁で玉ねぎを切る",
   "他拿起了杯子",
   "그는 문을 연다",
-  "ｆｕｌｌ　ｗｉｄｔｈ",
+  "\uff46\uff55\uff4c\uff4c\u3000\uff57\uff49\uff44\uff54\uff48",
 )
 _SPECIAL = (
   "",
@@ -74,7 +75,7 @@ def corpus(per_kind: int, seed: int = 0) -> list[str]:
     )
 
   def mojibake():
-    text = f"{pick(_ACCENTED)} “{narration()}” – …"
+    text = f"{pick(_ACCENTED)} “{narration()}” \u2013 …"
     return text.encode().decode(pick(("cp1252", "latin-1")), "replace")
 
   def punctuation():
@@ -316,7 +317,7 @@ def _write_golden():
     for word in tokenizer.split_words(text):
       parts = [*word[:-1], word[-1] + "</w>"]
       while word not in (tokenizer.START, tokenizer.END) and len(parts) > 1:
-        pairs = list(zip(parts, parts[1:], strict=False))
+        pairs = list(itertools.pairwise(parts))
         best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
           break
