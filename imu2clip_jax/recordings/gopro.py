@@ -87,7 +87,12 @@ def find(root: str | os.PathLike) -> list[Entry]:
     FileNotFoundError: `root` does not exist or holds no MP4.
   """
   root = pathlib.Path(root)
-  paths = [p for p in sorted(root.rglob("*")) if p.suffix.lower() == ".mp4"]
+  paths = [
+    path
+    for path in sorted(root.rglob("*"))
+    # macOS leaves a hidden "._NAME" beside each file on a camera's card.
+    if path.suffix.lower() == ".mp4" and not path.name.startswith(".")
+  ]
   if not paths:
     raise FileNotFoundError(f"no .mp4 file lies below {root}")
   names = [p.relative_to(root).with_suffix("").as_posix() for p in paths]
@@ -118,7 +123,10 @@ def _wearer(name):
 def _track(path):
   """Return ([(packet time, device)], has video) of an MP4's telemetry."""
   found = []
-  with reading(path), av.open(path) as container:
+  with (
+    reading(path),
+    av.open(path, metadata_errors="replace") as container,
+  ):
     has_video = bool(container.streams.video)
     tracks = list(container.streams.data)
     for stream in container.streams:

@@ -18,12 +18,17 @@ _DECODE_AHEAD_S = 5.0
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[None]:
-  """Turn FFmpeg's errors into ValueError (or OSError) that name the file."""
+  """Turn FFmpeg's errors into ValueError that names the file.
+
+  Raises:
+    OSError: the file is missing or may not be read. FFmpeg's own OSErrors are
+      about what is in the file.
+  """
+  with open(path, "rb"):
+    pass
   try:
     yield
   except av.error.FFmpegError as error:
-    if isinstance(error, OSError):
-      raise
     raise ValueError(f"{path}: cannot be read as video: {error}") from error
 
 
@@ -54,7 +59,7 @@ class VideoFile:
     """
     self.path = os.fspath(path)
     with reading(self.path):
-      self._container = av.open(self.path)
+      self._container = av.open(self.path, metadata_errors="replace")
       self._stream = self._container.streams.best("video")
       if self._stream is None:
         raise ValueError(f"{self.path}: holds no video stream")
