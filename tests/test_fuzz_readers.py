@@ -4,6 +4,7 @@ Every format is mutated from a whole file with a fixed seed, so that a failure
 can be repeated. A hundred files a format run by default, 2,000 with -m slow.
 """
 
+import fractions
 import functools
 import json
 import pathlib
@@ -12,6 +13,7 @@ import struct
 import time
 import warnings
 
+import av
 import numpy as np
 import pytest
 
@@ -115,7 +117,7 @@ def gpmf_nest(key, *parts):
   return key + b"\0" + struct.pack(">BH", 1, len(body)) + body
 
 
-def write_gpmf(path):
+def gpmf_payload():
   def stream(key, count):
     return gpmf_nest(
       b"STRM",
@@ -125,14 +127,41 @@ def write_gpmf(path):
       gpmf_item(key, b"s", "h", np.arange(3 * count).reshape(-1, 3)),
     )
 
-  payload = gpmf_nest(
+  return gpmf_nest(
     b"DEVC",
     gpmf_item(b"DVID", b"L", "I", [[1]]),
     stream(b"ACCL", 40),
     stream(b"GYRO", 40),
     gpmf_nest(b"STRM", gpmf_item(b"SHUT", b"f", "f", [[0.1]])),
   )
-  path.write_bytes(payload * 3)
+
+
+def write_gpmf(path):
+  path.write_bytes(gpmf_payload() * 3)
+
+
+def write_mp4(path):
+  """A GoPro's video, short and small, so that most injuries hit its tables."""
+  with av.open(str(path), "w") as container:
+    video = container.add_stream("mpeg4", rate=30)
+    video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+    track = container.add_data_stream("bin_data")
+    track.time_base = fractions.Fraction(1, 1000)
+    for _ in range(40):
+      image = np.zeros((48, 64, 3), np.uint8)
+      container.mux(video.encode(av.VideoFrame.from_ndarray(image)))
+    packet = av.Packet(gpmf_payload())
+    packet.stream, packet.time_base = track, track.time_base
+    packet.pts, packet.dts, packet.duration = 0, 0, 1001
+    container.mux(packet)
+    container.mux(video.encode())
+
+
+def read_mp4(path):
+  video = gopro.open_gopro(path).video
+  if video is not None:
+    video.times_s(video.start_s, min(video.end_s, 60))
+    video.frames([video.start_s, video.start_s + 0.5])
 
 
 def write_ego4d_csv(path):
@@ -223,6 +252,7 @@ def write_npz(path):
 # format -> (file name, how a whole one is written, how it is read)
 FORMATS = {
   "gpmf": ("a.raw", write_gpmf, gopro.open_gopro),
+  "mp4": ("a.mp4", write_mp4, read_mp4),
   "ego4d_imu": (
     "a.csv",
     write_ego4d_csv,

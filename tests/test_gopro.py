@@ -14,7 +14,7 @@ import pytest
 
 from imu2clip_jax import build
 from imu2clip_jax.data import builder
-from imu2clip_jax.recordings import gopro, opening
+from imu2clip_jax.recordings import gopro, gpmf, opening
 
 DATASET = pathlib.Path(__file__).parents[1] / "datasets" / "gopro_imu"
 
@@ -102,6 +102,33 @@ def test_karma_times_and_rates(karma):
   assert recording.frames([0.0, 12.07]).shape == (2, 480, 854, 3)
   with pytest.raises(ValueError, match="outside the video"):
     recording.frames([12.2])
+
+
+def test_payloads_of_the_real_files(karma):
+  packets, has_video = gopro._track(str(karma / "karma.mp4"))
+  camera = gopro._camera(packets, "karma.mp4")
+  assert has_video
+  assert [start_s for start_s, _ in camera] == pytest.approx(
+    1.001 * np.arange(13)
+  )
+  assert len(packets) == 26  # the drone is a second device
+  for name, count in (
+    ("hero5.raw", 1),
+    ("hero6_ble.raw", 1),
+    ("hero7.raw", 17),
+    ("hero11.raw", 11),
+  ):
+    data = (karma / name).read_bytes()
+    found = gpmf.devices(data, ("ACCL", "GYRO"), name)
+    cameras = gopro._camera([(None, device) for device in found], name)
+    assert len(cameras) == count, name
+
+
+def test_karmas_frames(karma):
+  video = gopro.open_gopro(karma / "karma.mp4").video
+  times_s = video.times_s(0.0, 99.0)
+  np.testing.assert_allclose(times_s, np.arange(362) * 1001 / 30000, atol=1e-5)
+  assert video.rate_hz == pytest.approx(30000 / 1001)
 
 
 def test_hero11_is_timed_by_its_stamps(karma):
@@ -294,6 +321,7 @@ def test_find_keeps_wearers_and_chapters_together(tmp_path):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     write_mp4(path, [payload(rows, rows)])
+  (tmp_path / "._GH010042.MP4").write_bytes(b"left by macOS")
   entries = gopro.find(tmp_path)
   wearer = {e.recording_id: e.wearer_id for e in entries}
   assert wearer == {
