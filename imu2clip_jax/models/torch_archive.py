@@ -63,21 +63,8 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
       f"{path}: not a PyTorch zip archive (PyTorch before 1.6 wrote another "
       "format: load and save it there once)"
     ) from error
-  except RuntimeError as error:
-    raise ValueError(f"{path}: refused: {error}") from error
-  # Whatever a damaged pickle does to the unpickler is the file's fault.
-  except (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-  ) as error:
+  # Whatever a damaged or hostile file does to zipfile and pickle is its fault.
+  except Exception as error:
     raise ValueError(f"{path}: refused: {error}") from error
 
 
@@ -90,13 +77,13 @@ def _open(path: Path) -> tuple["_Storages", bytes]:
     if len(pickles) != 1 or len(members) != len(archive.infolist()):
       raise ValueError("expected one data.pkl and no name twice")
     (described,) = pickles
-    if any(i.compress_type != zipfile.ZIP_STORED for i in members.values()):
-      raise ValueError("holds compressed members")
+    _check_stored(described)
     if described.file_size > _MAX_PICKLE_BYTES:
       raise ValueError(f"its data.pkl has {described.file_size} bytes")
     root = described.filename.removesuffix("data.pkl")
     if f"{root}byteorder" in members:
       order = members[f"{root}byteorder"]
+      _check_stored(order)
       if order.file_size > 16 or archive.read(order) != b"little":
         raise ValueError("not little-endian")
     content = archive.read(described)
@@ -108,6 +95,12 @@ def _open(path: Path) -> tuple["_Storages", bytes]:
       raise ValueError(f"memo index {argument}")
   data = np.memmap(path, np.uint8, "r")
   return _Storages(data, members, f"{root}data/"), content
+
+
+def _check_stored(member: zipfile.ZipInfo) -> None:
+  """Refuse packed members: torch packs only code; few bytes can hold much."""
+  if member.compress_type != zipfile.ZIP_STORED:
+    raise ValueError(f"{member.filename} is compressed")
 
 
 class _Inert:
@@ -163,6 +156,7 @@ class _Storages:
 
   def view(self, key: str, dtype: np.dtype, count: int) -> np.ndarray:
     member = self._members[self._prefix + key]
+    _check_stored(member)
     # The local header repeats the name and has an extra field of its own.
     start = member.header_offset
     header = self._data[start : start + 30].tobytes()
@@ -247,19 +241,20 @@ _KNOWN = {
 
 def _tensors(root) -> dict[str, np.ndarray]:
   """Walk dicts and modules, which may share parts or hold each other."""
-  found, left, seen = {}, [("", root, 0)], 0
+  found, left, seen = {}, [("", root, 0)], 1
   while left:
     prefix, node, depth = left.pop()
-    seen += 1
-    if seen > _MAX_NODES or depth > _MAX_DEPTH:
-      raise ValueError("its containers are nested without end")
     if type(node) is _Module:
       node = getattr(node, "state", None)
     if type(node) is _Tensor:
       found[prefix.removesuffix(".")] = node.array
     elif isinstance(node, dict):
-      left.extend(
-        (f"{prefix}{name}.", child, depth + 1) for name, child in node.items()
+      seen += len(node)
+      if seen > _MAX_NODES or depth > _MAX_DEPTH:
+        raise ValueError("its containers are nested without end")
+      left.extend(  # reversed, so that the file's order comes out
+        (f"{prefix}{name}.", child, depth + 1)
+        for name, child in reversed(node.items())
       )
   if not found:
     raise ValueError("it holds no tensors")
