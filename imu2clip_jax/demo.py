@@ -14,27 +14,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imu2clip_jax import command, embed, evaluate, tables, tiny_clip
+from imu2clip_jax import command, evaluate, logs, tables, tiny_clip
 from imu2clip_jax import config as config_lib
 from imu2clip_jax import train as train_lib
-from imu2clip_jax.data import builder, windows
+from imu2clip_jax.data import builder, texts, windows
 from imu2clip_jax.recordings import synthetic
 
 WINDOWS = windows.Options(
   window_s=5.0, stride_s=5.0, rate_hz=50.0, num_frames=1, frame_size=32
 )
-RECORDING_S = 900.0
+# Who is simulated: motion and pictures of the first, pictures alone of the
+# second, since pictures are what the teacher learns from. A teacher who has met
+# few people knows their clothes and rooms rather than what they do.
+WORLD = {
+  "train_wearers": 48,
+  "validation_wearers": 4,
+  "test_wearers": 8,
+  "recordings_per_wearer": 1,
+  "duration_s": 540.0,
+}
+TEACHER_WEARERS, TEACHER_RECORDING_S, TEACHER_FRAME_EVERY_S = 130, 300.0, 5.0
 
 
 def build_world(data_dir: pathlib.Path, seed: int) -> dict:
   """Simulate the wearers and write their windows; see `builder.build`."""
-  entries = synthetic.find(seed=seed, duration_s=RECORDING_S)
-  about = {"seed": seed, "recording_s": RECORDING_S}
+  entries = synthetic.find(seed=seed, **WORLD)
+  about = {"seed": seed, **WORLD}
   return builder.build("synthetic_imu", entries, data_dir, WINDOWS, about=about)
 
 
-def teach_clip(data_dir: pathlib.Path, folder: pathlib.Path, seed: int) -> None:
-  """Train the tiny CLIP on the training wearers' frames and narrations.
+def teach_clip(folder: pathlib.Path, seed: int) -> None:
+  """Train the tiny CLIP on pictures of training wearers and what they show.
 
   It sees every activity, also those that the IMU encoder will not: it plays the
   part of a CLIP that knows more of the world than the motion data shows.
@@ -42,13 +52,19 @@ def teach_clip(data_dir: pathlib.Path, folder: pathlib.Path, seed: int) -> None:
   if (folder / "config.json").is_file():
     return
   frames, captions = [], []
-  source = builder.open_windows(data_dir, "train")
-  for i in range(len(source)):
-    record = source[i]
-    if record["frames"] and record["label"]:
-      frames.append(embed.decode_frame(record, 0))
-      captions.append([record["label"], *record["texts"]])
-  tiny_clip.train(np.stack(frames), captions, folder, seed=seed)
+  wearers = range(TEACHER_WEARERS)
+  for wearer in logs.progress(wearers, what="look around", unit="wearers"):
+    world = synthetic.Simulation(
+      seed=seed, wearer=wearer, duration_s=TEACHER_RECORDING_S
+    )
+    step = TEACHER_FRAME_EVERY_S
+    times = np.arange(step / 2, TEACHER_RECORDING_S, step)
+    frames.append(world.frames(times))
+    for time_s in times:
+      label, *sentences = map(texts.plain, world.captions(time_s))
+      # Half of what it reads names the activity, half describes it.
+      captions.append([label] * len(sentences) + sentences)
+  tiny_clip.train(np.concatenate(frames), captions, folder, seed=seed)
 
 
 def demo(workdir: str | pathlib.Path, seed: int = 0) -> list[dict]:
@@ -66,7 +82,7 @@ def demo(workdir: str | pathlib.Path, seed: int = 0) -> list[dict]:
   with _chapter("the world: simulate wearers, cut windows"):
     build_world(data_dir, seed)
   with _chapter("the teacher: a tiny CLIP, then frozen"):
-    teach_clip(data_dir, clip_dir, seed)
+    teach_clip(clip_dir, seed)
   documents = []
   for variant in config_lib.VARIANTS:
     config = config_lib.demo(variant)
