@@ -125,8 +125,7 @@ class Simulation:
       if not low <= value <= high:
         raise ValueError(f"{name} must be {low:g} .. {high:g}, got {value}")
     self.split = split_of(wearer)
-    self.wearer_id = f"wearer_{wearer:05d}"
-    self.recording_id = f"synthetic_{seed}_{wearer:05d}_{recording:03d}"
+    self.wearer_id, self.recording_id = _names(seed, wearer, recording)
     self.duration_s = float(duration_s)
     self.start_s = 0.0
     self.video_rate_hz = float(video_rate_hz)
@@ -136,6 +135,7 @@ class Simulation:
     self.wearer = bouts.draw_wearer(seed, wearer)
     self.bouts, self._motion = bouts.plan(*self._keys, self.duration_s)
     self.labels = [(b.start_s, b.end_s, b.label) for b in self.bouts]
+    self._fault_keys = (seed, bouts.FAULTS, wearer, recording)
     rng = bouts.generator(seed, bouts.FAULTS, wearer, recording)
     self.rate_hz = float(rate_hz * rng.uniform(0.992, 1.008))
     self._first_s = float(-rng.uniform(0.0, 0.02))
@@ -146,12 +146,6 @@ class Simulation:
       if ideal
       else sensor.draw_sensor(*self._keys, self.wearer, self.duration_s)
     )
-
-  @property
-  def fault_keys(self) -> tuple[int, ...]:
-    """Key of the generators of faults."""
-    seed, *rest = self._keys
-    return (seed, bouts.FAULTS, *rest)
 
   def bout_at(self, time_s: float) -> bouts.Bout:
     """The bout of a time; the later one at a change."""
@@ -222,7 +216,7 @@ class Simulation:
     faults = self.faults
     stamps = time_s * (1.0 + faults.clock_drift) + faults.clock_offset_s
     if faults.jitter_s:
-      rng = np.random.default_rng([*self.fault_keys, _JITTER, slot])
+      rng = np.random.default_rng([*self._fault_keys, _JITTER, slot])
       stamps += faults.jitter_s * rng.standard_normal(len(stamps))
     truth = self.truth(time_s[0], time_s[-1] + 1.0 / self.rate_hz)
     repeated = np.searchsorted(time_s, truth.duplicates_s - 1e-9)
@@ -234,7 +228,7 @@ class Simulation:
   def truth(self, start_s: float = 0.0, end_s: float | None = None) -> Truth:
     """What the faults did in a range of time."""
     end_s = self.duration_s if end_s is None else end_s
-    faults, keys = self.faults, self.fault_keys
+    faults, keys = self.faults, self._fault_keys
     # The sample that repeats a stamp is the next one after the event.
     early_s = start_s - 1.0 / self.rate_hz
     drawn = sensor.events(
@@ -307,6 +301,14 @@ class Simulation:
     return narration.captions(self.bout_at(time_s))
 
 
+def _names(seed, wearer, recording):
+  """Ids of the wearer and of the recording."""
+  return (
+    f"wearer_{wearer:05d}",
+    f"synthetic_{seed}_{wearer:05d}_{recording:03d}",
+  )
+
+
 def _padded(times_s, count):
   return np.concatenate([times_s, np.full(count - len(times_s), times_s[-1])])
 
@@ -342,7 +344,11 @@ def find(
   validation_wearers: int = 2,
   test_wearers: int = 4,
   recordings_per_wearer: int = 2,
-  **options,
+  duration_s: float = 600.0,
+  rate_hz: float = 100.0,
+  size: int = 32,
+  video_rate_hz: float = 10.0,
+  faults: Faults = CLEAN,
 ) -> list[Entry]:
   """List the recordings of a world, wearer by wearer.
 
@@ -351,30 +357,37 @@ def find(
     seed: of the whole world.
     train_wearers, validation_wearers, test_wearers: how many in each split.
     recordings_per_wearer: how many of each.
-    **options: the others of `Simulation`.
+    duration_s, rate_hz, size, video_rate_hz, faults: see `Simulation`.
   """
   if root is not None:
     raise ValueError(f"the built-in world has no root folder, got {root!r}")
+  options = {
+    "duration_s": duration_s,
+    "rate_hz": rate_hz,
+    "size": size,
+    "video_rate_hz": video_rate_hz,
+    "faults": faults,
+  }
   wearers = {
     "train": train_wearers,
     "validation": validation_wearers,
     "test": test_wearers,
   }
-  entries = []
-  for split, count in wearers.items():
-    for wearer in range(_FIRST_WEARER[split], _FIRST_WEARER[split] + count):
-      for recording in range(recordings_per_wearer):
-        chosen = options | {
-          "seed": seed,
-          "wearer": wearer,
-          "recording": recording,
-        }
-        entries.append(
-          Entry(
-            recording_id=f"synthetic_{seed}_{wearer:05d}_{recording:03d}",
-            wearer_id=f"wearer_{wearer:05d}",
-            split=split,
-            open=functools.partial(open_synthetic, **chosen),
-          )
-        )
-  return entries
+  return [
+    _entry(split, options | {"seed": seed, "wearer": w, "recording": r})
+    for split, count in wearers.items()
+    for w in range(_FIRST_WEARER[split], _FIRST_WEARER[split] + count)
+    for r in range(recordings_per_wearer)
+  ]
+
+
+def _entry(split, options):
+  wearer_id, recording_id = _names(
+    options["seed"], options["wearer"], options["recording"]
+  )
+  return Entry(
+    recording_id=recording_id,
+    wearer_id=wearer_id,
+    split=split,
+    open=functools.partial(open_synthetic, **options),
+  )

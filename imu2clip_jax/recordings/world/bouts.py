@@ -14,7 +14,7 @@ from imu2clip_jax.recordings.world import motion
 # What a generator is for; a new purpose takes a new number.
 WEARER, PLAN, SENSOR, SCENE, WORDS, FAULTS = range(6)
 TEMPO_FACTOR = {"slow": 0.68, "normal": 1.0, "fast": 1.45}
-GAZE_DEG = {"down": 13.0, "ahead": 0.0, "up": -13.0}
+GAZE_DEG = {"down": 12.0, "ahead": 0.0, "up": -12.0}
 _REST_STROKES = 2.5  # between two bursts
 
 
@@ -34,7 +34,7 @@ class Wearer:
     posture_deg: habitual yaw, pitch and roll in each activity, [activities, 3].
     mount: [3, 3] sensor-to-head rotation.
     scale: [6] gain of each channel.
-    skin, sleeve: RGB in 0..1.
+    skin: RGB in 0..1.
   """
 
   height: float
@@ -45,7 +45,6 @@ class Wearer:
   mount: np.ndarray
   scale: np.ndarray
   skin: np.ndarray
-  sleeve: np.ndarray
 
 
 def draw_wearer(seed: int, wearer: int) -> Wearer:
@@ -53,7 +52,6 @@ def draw_wearer(seed: int, wearer: int) -> Wearer:
   rng = generator(seed, WEARER, wearer)
   size = len(acts.LABELS)
   shade = rng.uniform(0.0, 1.0)
-  hue = rng.uniform(0.0, 1.0, 3)
   return Wearer(
     height=float(np.clip(rng.normal(1.0, 0.045), 0.88, 1.12)),
     strokes=np.exp(rng.normal(0.0, 0.05) + rng.normal(0.0, 0.08, size)),
@@ -63,7 +61,6 @@ def draw_wearer(seed: int, wearer: int) -> Wearer:
     mount=_small_rotation(np.radians(rng.normal(0.0, 4.0, 3))),
     scale=1.0 + rng.normal(0.0, 0.01, 6),
     skin=np.array([0.45, 0.29, 0.2]) + shade * np.array([0.47, 0.44, 0.42]),
-    sleeve=0.1 + 0.75 * hue,
   )
 
 

@@ -14,8 +14,8 @@ from imu2clip_jax.recordings.world import motion, things
 
 MOMENTS = 3
 SHUTTER_S = 0.12
-CAMERA_TILT = np.radians(17.0)  # the camera looks a little below the gaze
-HALF_VIEW = 0.84  # tangent of half the field of view: 80 degrees
+CAMERA_TILT = np.radians(20.0)  # the camera looks a little below the gaze
+HALF_VIEW = 0.77  # tangent of half the field of view: 75 degrees
 _ZENITH = (0.35, 0.55, 0.9)
 _FAR = 1e4
 _BEHIND_M = 1.5  # a thing that comes again leaves the scene here

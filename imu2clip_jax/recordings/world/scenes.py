@@ -79,7 +79,7 @@ _PLACES = {
     box("counter", (0, -0.68, 0.87), (2.1, 0.34, 0.03)),
     box("cupboard", (0, -0.70, 0.42), (2.1, 0.30, 0.42), stripes=8),
     box("cupboard", (0, -1.0, 1.95), (2.1, 0.16, 0.32), stripes=9),
-    box("accent", (0, -1.13, 1.25), (2.1, 0.01, 0.3), stripes=30),
+    box("accent", (0, -1.13, 1.25), (2.1, 0.01, 0.3), stripes=14),
   ],
   "workshop": [
     box("wood", (0, -0.66, 0.86), (1.1, 0.34, 0.05), stripes=3),
@@ -155,26 +155,29 @@ _PLACES = {
 }
 
 
+# Drawn anew for each recording: spans of hue, saturation and value.
+_FURNISHED = {
+  "wall": ((0.0, 1.0), (0.0, 0.14), (0.75, 0.95)),
+  "desk": ((0.06, 0.12), (0.25, 0.5), (0.5, 0.8)),
+  "counter": ((0.0, 1.0), (0.0, 0.14), (0.55, 0.85)),
+  "cupboard": ((0.0, 1.0), (0.0, 0.25), (0.5, 0.9)),
+  "sofa": ((0.0, 1.0), (0.1, 0.5), (0.4, 0.7)),
+  "accent": ((0.0, 1.0), (0.1, 0.5), (0.5, 0.9)),
+  "hair": ((0.03, 0.1), (0.3, 0.6), (0.1, 0.6)),
+  "sleeve": ((0.0, 1.0), (0.0, 0.6), (0.25, 0.75)),
+}
+
+
 def _palette(rng, person):
-  """Colours of one recording: hues bent, lamps warmer or colder."""
+  """Colours of one recording: hues bent, rooms and clothes of their own."""
   palette = {
     name: np.clip(np.array(rgb) * np.exp(rng.normal(0, 0.06, 3)), 0, 1)
     for name, rgb in _COLOURS.items()
   }
-  for name, light in (
-    ("accent", 0.7),
-    ("sofa", 0.55),
-    ("desk", 0.6),
-    ("counter", 0.75),
-    ("cupboard", 0.7),
-    ("hair", 0.3),
-  ):
-    palette[name] = np.array(
-      colorsys.hsv_to_rgb(
-        rng.uniform(), rng.uniform(0.1, 0.55), light * rng.uniform(0.7, 1.3)
-      )
-    ).clip(0, 1)
-  return palette | {"skin": person.skin, "sleeve": person.sleeve}
+  for name, (hue, saturation, value) in _FURNISHED.items():
+    drawn = [rng.uniform(*span) for span in (hue, saturation, value)]
+    palette[name] = np.array(colorsys.hsv_to_rgb(*drawn))
+  return palette | {"skin": person.skin}
 
 
 def look(seed, wearer, recording, person, bout) -> dict:
@@ -187,7 +190,6 @@ def look(seed, wearer, recording, person, bout) -> dict:
   """
   rng = bouts.generator(seed, bouts.SCENE, wearer, recording)
   palette = _palette(rng, person)
-  wall = np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0, 0.3), 0.85))
   own = bouts.generator(seed, bouts.SCENE, wearer, recording, bout.index)
   shown = props.SHOWN[bout.label](bout)
   body = props.SITTING if bout.activity.height_m < 1.5 else props.STANDING
@@ -207,7 +209,7 @@ def look(seed, wearer, recording, person, bout) -> dict:
       "room_low": (-width, -depth, low),
       "room_high": (width, 3.0, height),
       "floor": palette[floor],
-      "wall": (0.35, 0.45, 0.35) if is_open else wall,
+      "wall": (0.35, 0.45, 0.35) if is_open else palette["wall"],
       "sky": (0.75, 0.85, 0.95),
       "tile": tile * np.pi,
       "open": float(is_open),
