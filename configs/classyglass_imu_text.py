@@ -20,10 +20,11 @@ def get_config():
   c.variant = "imu_text"
   c.encoder.rate_hz = 50.0
   c.encoder.hidden = 128
-  c.optim.learning_rate = 1e-3
+  c.optim.learning_rate = 3e-3
   c.optim.schedule = "cosine"
   c.optim.clip_norm = 1.0
-  c.train.batch_size = 256
+  c.train.batch_size = 128
   c.train.steps = 300
   c.train.save_every_steps = 100
+  c.recognition.fine_tune_steps = 150
   return c

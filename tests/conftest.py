@@ -1,8 +1,10 @@
 """Strict jax for every test, real recordings, and a small cache on disk."""
 
+import atexit
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 
 import jax
@@ -11,11 +13,12 @@ import pytest
 
 # The same small programs recur from test to test, and in the subprocesses of
 # some; each is compiled once a run.
-_COMPILED = tempfile.TemporaryDirectory(prefix="imu2clip_tests_")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+_COMPILED = tempfile.mkdtemp(prefix="imu2clip_tests_")
+atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
+jax.config.update("jax_compilation_cache_dir", _COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")

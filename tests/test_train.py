@@ -128,12 +128,16 @@ def test_the_scale_stays_inside_its_bounds(cache_dir):
       assert 9.0 - 1e-4 <= np.exp(value) <= 11.0 + 1e-4
 
 
-def test_a_small_set_is_learnt_by_heart(run, tmp_path):
+def test_a_small_set_is_learnt_by_heart(tmp_path, write_cache, monkeypatch):
+  folder = write_cache(tmp_path / "wide", num_samples=150, dim=32)
+  monkeypatch.setattr(embed, "ensure_cache", lambda c: folder)
   c = small_config("imu_video")
+  c.encoder.preset = "paper"
   c.encoder.hidden = 32
-  c.train.steps = 120
-  c.train.save_every_steps = 120
-  run(c, tmp_path / "run")
+  c.encoder.width = 32
+  c.train.steps = 150
+  c.train.save_every_steps = 150
+  train.train(c, tmp_path / "run")
   lines = (tmp_path / "run" / "train.jsonl").read_text().splitlines()
   losses = [json.loads(line)["loss"] for line in lines]
   # Chance is 2 log 8 = 4.2.
