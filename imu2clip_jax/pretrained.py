@@ -17,9 +17,11 @@ import numpy as np
 from imu2clip_jax import checkpoint
 from imu2clip_jax import config as config_lib
 from imu2clip_jax import imu as imu_lib
-from imu2clip_jax.models import encoders, imu_encoder
+from imu2clip_jax.models import convert_imu, encoders, imu_encoder
 
 _BATCH = 256
+# The released code's windows (its configs, window_sec).
+_RELEASED_WINDOW_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,16 +121,22 @@ def _compiled(encoder, normalize):
 
 
 def load_imu_encoder(path: str | os.PathLike) -> ImuEmbedder:
-  """Load a trained IMU encoder from the folder of its run.
+  """Load a trained IMU encoder.
 
   Args:
-    path: the workdir of `imu2clip train`; its newest whole checkpoint is taken.
+    path: the workdir of `imu2clip train`, of which the newest whole checkpoint
+      is taken; or a state dict of the released PyTorch code
+      (`*_src_encoder.pt`), which is read without PyTorch and embeds as it does.
 
   Raises:
     FileNotFoundError: no run there, or it has no whole checkpoint.
-    ValueError: config and checkpoint do not fit each other.
+    ValueError: config and checkpoint do not fit each other, or a file that is
+      no such state dict.
   """
   workdir = pathlib.Path(path)
+  if workdir.is_file():
+    encoder, params = convert_imu.load_torch_encoder(workdir)
+    return ImuEmbedder(encoder, params, _RELEASED_WINDOW_S)
   for name in ("config.json", "run.json"):
     if not (workdir / name).is_file():
       raise FileNotFoundError(
