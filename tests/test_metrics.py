@@ -2,7 +2,6 @@
 
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -61,11 +60,12 @@ def test_by_hand():
   assert average.tolist() == [2, 2, 1.5]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
-  queries=st.integers(1, 9),
-  gallery=st.integers(1, 14),
-  tile=st.integers(1, 15),
+  # Few sizes, as every new one compiles: one tile, whole tiles, an odd rest.
+  queries=st.sampled_from([1, 7]),
+  gallery=st.sampled_from([1, 8, 11]),
+  tile=st.sampled_from([4, 15]),
   ties=st.sampled_from(ranking.TIES),
   form=st.sampled_from(["rows", "set", "ids"]),
   seed=st.integers(0, 2**16),
@@ -85,7 +85,7 @@ def test_tiles_equal_brute_force(queries, gallery, tile, ties, form, seed):
     ids = rng.integers(0, 4, gallery)
     match = ids[rows], ids
     matches = ids[rows][:, None] == ids[None, :]
-  with pytest.MonkeyPatch.context() as patch, jax.disable_jit():
+  with pytest.MonkeyPatch.context() as patch:
     patch.setattr(ranking, "_TILE_ROWS", tile)
     got = metrics.ranks(left, right, match, ties=ties)
   np.testing.assert_allclose(got, brute_ranks(left, right, matches, ties))
