@@ -128,9 +128,8 @@ def confusion(labels, predictions, num_classes: int) -> np.ndarray:
         f"{name}s must lie in 0 .. {num_classes - 1}, got "
         f"{values.min()} .. {values.max()}"
       )
-  flat = np.bincount(
-    labels * num_classes + predictions, minlength=num_classes**2
-  )
+  cell = labels.astype(np.int64) * num_classes + predictions
+  flat = np.bincount(cell, minlength=num_classes**2)
   return flat.reshape(num_classes, num_classes)
 
 

@@ -1,6 +1,6 @@
 """Names for the leaves of a nested dict of arrays, and rules over the names.
 
-A leaf's name is its keys joined by "/", as in "imu_encoder/gru/wh".
+A leaf's name is its keys joined by "/", as in "imu_encoder/trunk/gru/wh".
 """
 
 import math

@@ -339,6 +339,11 @@ def test_equals_torchmetrics_classification(case):
   assert result["accuracy"] == pytest.approx(float(accuracy), abs=1e-6)
 
 
+def test_small_integers_do_not_overflow():
+  labels = np.full(3, 30, np.int8)
+  assert metrics.confusion(labels, labels, 31)[30, 30] == 3
+
+
 def test_constant_row_names_the_most_frequent_label():
   result = metrics.recognition([1, 1, 0], [0, 0, 0], ["sit", "walk"])
   assert result["constant_class"] == "walk"

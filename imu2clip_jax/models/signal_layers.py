@@ -91,6 +91,10 @@ def time_mask(lengths: jax.Array, time: int) -> jax.Array:
 
 
 def unit_norm(x: jax.Array) -> jax.Array:
-  """Divide rows by their length; a row of zeros stays one, without NaN."""
+  """Divide rows by their length.
+
+  Rows shorter than 1e-6, zeros above all, stay short: their gradient would be
+  without bound.
+  """
   squares = jnp.sum(x * x, -1, keepdims=True)
-  return x * jax.lax.rsqrt(jnp.maximum(squares, jnp.finfo(x.dtype).tiny))
+  return x * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
