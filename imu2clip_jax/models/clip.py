@@ -109,7 +109,7 @@ class ImageTower(nn.Module):
     first = self.param("class_token", small, (width,))
     places = self.param("positions", small, (grid * grid + 1, width))
     first = jnp.broadcast_to(first.astype(self.dtype), (batch, 1, width))
-    x = jnp.concatenate([first, x], axis=1) + places.astype(self.dtype)
+    x = jnp.concatenate([first, x], axis=1) + places.astype(self.dtype)[None]
 
     x = blocks.layer_norm(tower.eps, "norm_pre", self.dtype)(x)
     x = _run_blocks(tower, self.dtype, causal=False)(x)
@@ -141,7 +141,7 @@ class TextTower(nn.Module):
       "positions", nn.initializers.normal(0.01), (config.context, tower.width)
     )
     x = table.astype(self.dtype)[ids]
-    x = x + places[: ids.shape[1]].astype(self.dtype)
+    x = x + places[None, : ids.shape[1]].astype(self.dtype)
     x = _run_blocks(tower, self.dtype, causal=True)(x)
 
     ends = ids if config.eot_id is None else ids == config.eot_id

@@ -98,4 +98,8 @@ def normalize(pixels: jax.Array, spec: Preprocessing | None) -> jax.Array:
   scaled = pixels.astype(jnp.float32) / 255
   if spec is None:
     return scaled
-  return (scaled - jnp.asarray(spec.mean)) / jnp.asarray(spec.std)
+  mean, std = (
+    jnp.expand_dims(jnp.asarray(of), range(pixels.ndim - 1))
+    for of in (spec.mean, spec.std)
+  )
+  return (scaled - mean) / std

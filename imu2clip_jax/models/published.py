@@ -6,6 +6,7 @@ that executes nothing. Written: the folder that Hugging Face's tools read.
 
 import contextlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -181,5 +182,7 @@ def save_folder(
       (half / name).write_text(text + "\n", encoding="utf-8")
     tensors = convert.to_hugging_face(params, config)
     save_file(tensors, half / "model.safetensors", {"format": "pt"})
+    # safetensors makes its files private.
+    shutil.copymode(half / "config.json", half / "model.safetensors")
     (half / "README.md").write_text(card, encoding="utf-8")
     half.rename(folder)
