@@ -89,9 +89,10 @@ class ImuEmbedder:
       raise ValueError(
         f"sensor_mask must be [{len(imu)}, 2], got {list(shape)}"
       )
-    self.encoder.check(imu)
     if rate_hz != self.rate_hz:
       imu = imu_lib.resample_windows(imu, rate_hz, self.rate_hz)
+    # The bounds on the length hold at the encoder's rate.
+    self.encoder.check(imu)
     parts = [np.zeros((0, self.dim), np.float32)]
     for start in range(0, len(imu), _BATCH):
       rows = slice(start, start + _BATCH)
