@@ -176,17 +176,17 @@ _TABLE = (
       "yaw": {"rest": 2, "square": -6, "change": 11, "drift2": 3},
       "pitch": {"rest": 24, "square": -21, "drift1": 3, "shake1": 0.25},
       "roll": {"rest": 3, "square": -5, "change": 12, "shake2": 0.25},
-    }, event_hz=0.21, shake_hz=4.0, sharp=(6, 4, 5),
+    }, event_hz=0.19, shake_hz=4.0, sharp=(6, 4, 5),
   ),
   _activity(
     "putting the glasses on and off while standing", "room kitchen street",
     STAND_M - 0.12, "tempo side gaze", {
-      "x": {"change": 0.08, "drift1": 0.02}, "y": {"square": 0.16},
+      "x": {"change": 0.08, "drift1": 0.03}, "y": {"square": 0.16},
       "z": {"square": 0.15, "shake1": 0.0006},
       "yaw": {"rest": 2, "square": -9, "change": 9, "drift2": 6},
       "pitch": {"rest": 27, "square": -25, "drift1": 4, "shake1": 0.25},
       "roll": {"rest": 2, "square": -7, "change": 9, "shake2": 0.25},
-    }, event_hz=0.26, shake_hz=4.0, sharp=(6, 4, 4),
+    }, event_hz=0.3, shake_hz=4.0, sharp=(6, 4, 4),
   ),
   _activity(
     "picking up items from the floor while sitting", "room hall",
