@@ -152,9 +152,9 @@ class Clip:
     return embeddings[np.argsort(order)]
 
   def _batch_size(self, count: int, full: int) -> int:
-    if self.sharding is not None:
-      return full * len(self.sharding.device_set)
-    return next((n for n in _SMALL_BATCHES if count <= n), full)
+    devices = len(self.sharding.device_set) if self.sharding else 1
+    small = (n * devices for n in _SMALL_BATCHES)
+    return next((n for n in small if count <= n), full * devices)
 
   def _place(self, batch: np.ndarray) -> jax.Array:
     return jax.device_put(batch, self.sharding)
