@@ -20,6 +20,10 @@ from imu2clip_jax import schema
 from imu2clip_jax.data import builder, parts, texts, windows
 from imu2clip_jax.recordings.recording import Entry, Imu, Recording
 
+# Spawned workers import this file by its name under the repository's root,
+# which `pytest` (unlike `python -m pytest`) leaves off the path.
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
+
 OPTIONS = windows.Options(
   window_s=2.0, stride_s=2.0, rate_hz=20.0, frame_size=8
 )
