@@ -109,12 +109,13 @@ def demo(variant: str) -> ml_collections.ConfigDict:
   c.data.text_choice = "any"
   c.encoder.rate_hz = 50.0
   c.encoder.hidden = 128
+  c.encoder.width = 48
   c.optim.learning_rate = 1e-2
   c.optim.schedule = "cosine"
   c.optim.warmup_steps = 20
   c.optim.clip_norm = 1.0
   c.train.batch_size = 128
-  c.train.steps = 300
+  c.train.steps = 280
   c.train.log_every_steps = 10
   c.train.save_every_steps = 50
   c.recognition.fine_tune_steps = 30
