@@ -327,11 +327,11 @@ def align_gravity(imu, up) -> np.ndarray:
   array([[ 0. ,  0. ,  9.8,  0. ,  0. , -1. ]], dtype=float32)
   """
   up = np.asarray(up, np.float64)
-  norm = np.linalg.norm(up, axis=-1, keepdims=True)
-  known = np.isfinite(norm) & (norm > 0)
-  x, y, z = np.moveaxis(
-    np.where(known, up, [0, 0, 1]) / np.where(known, norm, 1), -1, 0
-  )
+  # Scaled first: the squares of a tiny vector would lose their digits.
+  peak = np.max(np.abs(up), axis=-1, keepdims=True)
+  known = np.isfinite(peak) & (peak > 0)
+  up = np.where(known, up, [0, 0, 1]) / np.where(known, peak, 1)
+  x, y, z = np.moveaxis(up / np.linalg.norm(up, axis=-1, keepdims=True), -1, 0)
   # Rodrigues with axis up and z; straight down turns about x by half a circle.
   share = 1 / np.maximum(1 + z, 1e-12)
   down = z < -1 + 1e-9

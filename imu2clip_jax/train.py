@@ -125,7 +125,13 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path):
     total=config.train.steps,
     initial=first,
   )
-  with _stop_on_sigterm() as stop, bar, contextlib.closing(log):
+  with (
+    _stop_on_sigterm() as stop,
+    bar,
+    contextlib.closing(log),
+    # Also after an exception the save under way ends before it goes up.
+    contextlib.closing(checkpoints),
+  ):
     previous = None
     for index, batch in zip(
       range(first, config.train.steps), batches, strict=True
@@ -146,7 +152,6 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path):
         break
     if previous is not None:
       _report(log, bar, *previous, step_batches)
-  checkpoints.close()
 
 
 def make_optimizer(config: ml_collections.ConfigDict):
