@@ -105,7 +105,7 @@ def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
   Raises:
     ValueError: no usable IMU sample, acceleration in g, or an unknown frame.
   """
-  warnings = _check_units(recording.imu)
+  warnings = check_units(recording.imu)
   grid = imu.to_grid(
     recording.imu.accel_t_s,
     recording.imu.accel,
@@ -123,19 +123,13 @@ def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
     if not len(starts):
       reason = "no window fits" if short else "nothing to cut"
       dropped[reason] += 1
-  starts, signals, share = imu.cut(grid, starts, options.window_s)
-  keep, mask = _choose(starts, share, min_coverage, dropped)
-  starts, signals, share, mask = (
-    a[keep] for a in (starts, signals, share, mask)
-  )
+  cut = signals(grid, starts, recording.imu.frame, options, min_coverage)
+  keep, starts, mask = cut.keep, cut.starts_s, cut.sensor_mask
+  dropped += cut.dropped
   if labels is not None:
     labels = [labels[i] for i in keep]
   else:
     labels = _labels(recording.labels, starts, options.window_s)
-  signals = imu.to_head_frame(signals, recording.imu.frame)
-  signals = _align(signals, mask, options.gravity)
-  signals = np.where(np.repeat(mask, 3, axis=1)[:, None], signals, 0)
-  coverage = np.where(mask, share, 1).min(axis=1).astype(np.float32)
   frame_times, frames = _frames(recording, starts, options)
   narrations = _texts(recording.texts, starts, options)
   records = [
@@ -145,9 +139,9 @@ def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
       "wearer_id": recording.wearer_id,
       "start_s": np.float64(start),
       "end_s": np.float64(start + options.window_s),
-      "imu": signals[i],
+      "imu": cut.imu[i],
       "sensor_mask": mask[i],
-      "coverage": coverage[i],
+      "coverage": cut.coverage[i],
       "frames": frames[i],
       "frame_times_s": frame_times[i],
       "texts": narrations[i],
@@ -160,7 +154,65 @@ def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
   return Cut(records, dropped, warnings)
 
 
-def _check_units(sensors):
+@dataclasses.dataclass(frozen=True)
+class Signals:
+  """The windows of a grid that can be used.
+
+  Attributes:
+    keep: [N] which of the starts asked for.
+    starts_s: [N] of their first samples.
+    imu: [N, T, 6] float32 in the head frame, 0 where a sensor is missing.
+    sensor_mask: [N, 2] bool.
+    coverage: [N] float32, share of real samples.
+    dropped: windows refused, by reason.
+  """
+
+  keep: np.ndarray
+  starts_s: np.ndarray
+  imu: np.ndarray
+  sensor_mask: np.ndarray
+  coverage: np.ndarray
+  dropped: collections.Counter
+
+
+def signals(
+  grid: imu.Grid,
+  starts_s: np.ndarray,
+  frame: str,
+  options: Options,
+  min_coverage: float | None = None,
+) -> Signals:
+  """Cut windows out of a grid and turn them into the head frame.
+
+  Args:
+    grid: of the whole recording.
+    starts_s: of the windows wanted.
+    frame: `Imu.frame` of the recording.
+    options: see `Options`; only the signal's are read.
+    min_coverage: in place of the options'.
+
+  Raises:
+    ValueError: an unknown frame.
+  """
+  dropped = collections.Counter()
+  if min_coverage is None:
+    min_coverage = options.min_coverage
+  starts_s, cut, share = imu.cut(grid, starts_s, options.window_s)
+  keep, mask = _choose(starts_s, share, min_coverage, dropped)
+  starts_s, cut, share, mask = (a[keep] for a in (starts_s, cut, share, mask))
+  cut = imu.to_head_frame(cut, frame)
+  cut = _align(cut, mask, options.gravity, grid, frame)
+  cut = np.where(np.repeat(mask, 3, axis=1)[:, None], cut, 0)
+  coverage = np.where(mask, share, 1).min(axis=1).astype(np.float32)
+  return Signals(keep, starts_s, cut, mask, coverage, dropped)
+
+
+def check_units(sensors: recording_lib.Imu) -> list[str]:
+  """Return what looks odd about a recording's values.
+
+  Raises:
+    ValueError: acceleration in g.
+  """
   warnings = []
   if np.isfinite(sensors.accel).any():
     unit = imu.guess_accel_unit(sensors.accel)
@@ -232,14 +284,16 @@ def _labels(segments, starts, window_s):
   return labels
 
 
-def _align(signals, mask, gravity):
+def _align(signals, mask, gravity, grid, frame):
   known = mask[:, 0]
   if gravity == "none" or not known.any():
     return signals
-  up = signals[..., :3].mean(axis=1)
   if gravity == "window":
+    up = signals[..., :3].mean(axis=1)
     return imu.align_gravity(signals, np.where(known[:, None], up, 0))
-  return imu.align_gravity(signals, up[known].mean(axis=0))
+  # Of the grid and not of these windows: any part of a recording turns alike.
+  up = grid.imu[grid.real[:, 0]].mean(axis=0, dtype=np.float64)
+  return imu.align_gravity(signals, imu.to_head_frame(up, frame)[:3])
 
 
 def _texts(narrations, starts, options):
