@@ -101,7 +101,7 @@ class Checkpoints:
     step, self._unsealed = self._unsealed, None
     if jax.process_index() == 0:
       command.write_text(
-        self._seal(step), json.dumps(_checksums(self._folder / str(step)))
+        self._seal(step), json.dumps(checksums(self._folder / str(step)))
       )
       self._drop_stale_seals()
     _wait_for_all(f"checkpoint {step} sealed")
@@ -140,7 +140,7 @@ def damage(workdir: str | os.PathLike, step: int) -> str | None:
     return "its save did not finish"
   want, got = (
     json.loads(seal.read_text()),
-    _checksums(workdir / "checkpoints" / str(step)),
+    checksums(workdir / "checkpoints" / str(step)),
   )
   for name in sorted(want.keys() | got.keys()):
     if want.get(name) != got.get(name):
@@ -183,10 +183,65 @@ def load_params(workdir: str | os.PathLike, abstract_params: Any) -> dict:
   return jax.tree.map(np.asarray, loaded["params"])
 
 
+def save_tree(folder: str | os.PathLike, params: dict) -> None:
+  """Write a nested dict of arrays, nothing else, as an orbax checkpoint.
+
+  Args:
+    folder: must not exist yet.
+    params: nested dict of arrays.
+  """
+  folder = pathlib.Path(folder).absolute()
+  ocp.save(folder, params)
+  # Only that it is there counts; orbax names this machine's folders in it.
+  (folder / "commit_success.txt").write_text("The save is complete.\n")
+
+
+def load_tree(folder: str | os.PathLike, abstract_params: Any) -> dict:
+  """Load what `save_tree` wrote to the host.
+
+  Args:
+    folder: where it lies.
+    abstract_params: tree of `jax.ShapeDtypeStruct`, all of it.
+
+  Returns:
+    The same tree of NumPy arrays.
+
+  Raises:
+    FileNotFoundError: no checkpoint there.
+    ValueError: it has another structure or other shapes.
+  """
+  folder = pathlib.Path(folder).absolute()
+  if not (folder / "_CHECKPOINT_METADATA").is_file():
+    raise FileNotFoundError(f"{folder} holds no orbax checkpoint")
+  _compare(folder, ocp.metadata(folder).metadata, abstract_params)
+  want = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract_params)
+  return jax.tree.map(np.asarray, ocp.load(folder, want))
+
+
+def checksums(folder: str | os.PathLike) -> dict[str, str]:
+  """Return the sha256 of every file below a folder, by relative path."""
+  folder = pathlib.Path(folder)
+  return {
+    path.relative_to(folder).as_posix(): checksum(path)
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+  }
+
+
+def checksum(path: str | os.PathLike) -> str:
+  """Return a file's sha256 in hexadecimal."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _check_params(folder, abstract_params):
   # A tree that does not fit loads in part, or fails with orbax's internals.
   saved = ocp.metadata(folder, checkpointable_name="state").metadata["params"]
   saved = {group: saved[group] for group in abstract_params if group in saved}
+  _compare(folder, saved, abstract_params)
+
+
+def _compare(folder, saved, abstract_params):
   have, want = (
     {
       jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
@@ -206,14 +261,6 @@ def _steps(folder):
   if not folder.is_dir():
     return []
   return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
-
-
-def _checksums(folder):
-  return {
-    str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-    for path in sorted(folder.rglob("*"))
-    if path.is_file()
-  }
 
 
 def _wait_for_all(what):

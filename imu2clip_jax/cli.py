@@ -12,6 +12,7 @@ VERBS = {
   "embed": "frozen CLIP, once -> training cache",
   "train": "train an IMU encoder into the frozen CLIP's space",
   "evaluate": "retrieval, zero-shot, linear probe, fine-tune -> report",
+  "export": "a trained encoder -> one folder for others, and the hub",
   "check-sync": "offset and drift between IMU and video",
 }
 

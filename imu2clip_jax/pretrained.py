@@ -14,10 +14,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from imu2clip_jax import checkpoint
+from imu2clip_jax import checkpoint, exported
 from imu2clip_jax import config as config_lib
 from imu2clip_jax import imu as imu_lib
-from imu2clip_jax.models import convert_imu, encoders, imu_encoder
+from imu2clip_jax.models import convert_imu, encoders, imu_encoder, published
 
 _BATCH = 256
 # The released code's windows (its configs, window_sec).
@@ -29,15 +29,15 @@ class ImuEmbedder:
   """A trained encoder with its parameters.
 
   Attributes:
-    encoder: its pure functions.
-    params: its parameters, on the host.
+    encoder: its pure functions, or the compiled form alone.
+    params: its parameters, on the host; empty in the compiled form.
     window_s: the length it was trained on.
     config: every option of its run, None if it came without.
     teacher: {"name", "fingerprint", "dim"} of the space it embeds into, None
       if it came without.
   """
 
-  encoder: imu_encoder.Encoder
+  encoder: imu_encoder.Encoder | exported.Program
   params: dict
   window_s: float
   config: ml_collections.ConfigDict | None = None
@@ -125,19 +125,46 @@ def load_imu_encoder(path: str | os.PathLike) -> ImuEmbedder:
   """Load a trained IMU encoder.
 
   Args:
-    path: the workdir of `imu2clip train`, of which the newest whole checkpoint
-      is taken; or a state dict of the released PyTorch code
-      (`*_src_encoder.pt`), which is read without PyTorch and embeds as it does.
+    path: one of
+      the workdir of `imu2clip train`, of which the newest whole checkpoint is
+        taken;
+      the folder that `imu2clip export` wrote, or the `params` or
+        `encoder.stablehlo` in it;
+      "hf:owner/name" or "hf:owner/name@revision", such a folder on the Hugging
+        Face hub;
+      a state dict of the released PyTorch code (`*_src_encoder.pt`), which is
+        read without PyTorch and embeds as it does.
+
+  Raises:
+    FileNotFoundError: no encoder there, a part is missing, or a run has no
+      whole checkpoint.
+    ValueError: a file that is damaged, of another export or no such state
+      dict; or config and checkpoint do not fit each other.
+  """
+  if os.fspath(path).startswith("hf:"):
+    folder = published.download(os.fspath(path).removeprefix("hf:"))
+    return _load_export(folder, exported.WEIGHTS)
+  path = pathlib.Path(path)
+  if path.name in (exported.WEIGHTS, exported.PROGRAM):
+    return _load_export(path.parent, path.name)
+  if path.is_file():
+    encoder, params = convert_imu.load_torch_encoder(path)
+    return ImuEmbedder(encoder, params, _RELEASED_WINDOW_S)
+  if exported.holds_export(path):
+    return _load_export(path, exported.WEIGHTS)
+  if path.name == exported.TREE and exported.holds_export(path.parent):
+    return _load_export(path.parent, exported.TREE)
+  return load_run(path)
+
+
+def load_run(workdir: str | os.PathLike) -> ImuEmbedder:
+  """Load the encoder of a run's newest whole checkpoint.
 
   Raises:
     FileNotFoundError: no run there, or it has no whole checkpoint.
-    ValueError: config and checkpoint do not fit each other, or a file that is
-      no such state dict.
+    ValueError: config and checkpoint do not fit each other.
   """
-  workdir = pathlib.Path(path)
-  if workdir.is_file():
-    encoder, params = convert_imu.load_torch_encoder(workdir)
-    return ImuEmbedder(encoder, params, _RELEASED_WINDOW_S)
+  workdir = pathlib.Path(workdir)
   for name in ("config.json", "run.json"):
     if not (workdir / name).is_file():
       raise FileNotFoundError(
@@ -154,3 +181,18 @@ def load_imu_encoder(path: str | os.PathLike) -> ImuEmbedder:
   params = checkpoint.load_params(workdir, {"imu_encoder": abstract})
   params = params["imu_encoder"]
   return ImuEmbedder(encoder, params, config.encoder.window_s, config, teacher)
+
+
+def _load_export(folder, form):
+  document = exported.read_document(folder)
+  if form == exported.PROGRAM:
+    encoder, params = exported.read_program(folder, document), {}
+  else:
+    encoder, params = exported.read_params(folder, document, form)
+  return ImuEmbedder(
+    encoder,
+    params,
+    document["window_s"],
+    exported.run_options(document),
+    document["teacher"],
+  )

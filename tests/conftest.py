@@ -34,7 +34,7 @@ def samples() -> pathlib.Path:
   return pathlib.Path(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_cache():
   """Writes a training cache of random windows in the documented format."""
 

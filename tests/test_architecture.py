@@ -40,6 +40,7 @@ FLOORS = [
     "checkpoint",
     "logs",
     "tiny_clip",
+    "exported",
     "pretrained",
     "tables",
     "retrieval",
@@ -49,7 +50,7 @@ FLOORS = [
     "figures",
     "report",
   ],
-  ["build", "embed", "train", "evaluate", "check_sync"],
+  ["build", "embed", "train", "evaluate", "check_sync", "export"],
   ["demo", "cli", "__main__"],
 ]
 PLACE = {
