@@ -24,6 +24,8 @@ FLOORS = [
     "ranking",
     "metrics",
     "trees",
+    "segmentation",
+    "moments",
     "config",
   ],
   [
@@ -42,6 +44,7 @@ FLOORS = [
     "tiny_clip",
     "exported",
     "pretrained",
+    "index",
     "tables",
     "retrieval",
     "logistic",
