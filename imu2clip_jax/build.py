@@ -125,7 +125,21 @@ def table(summary: dict) -> str:
     lines.append(f"left out {recording}: {error}")
   for recording, warnings in summary["warnings"].items():
     lines += [f"check {recording}: {warning}" for warning in warnings]
+  lines += [
+    f"sync {recording}: {_sync_line(found)}"
+    for recording, found in summary.get("sync", {}).items()
+  ]
   return "\n".join([*lines, f"written to {summary['path']}"])
+
+
+def _sync_line(found):
+  if "why" in found:
+    return f"left as it is: {found['why']}"
+  done = "corrected" if found["corrected"] else "left as it is, not certain"
+  return (
+    f"{done}: offset {found['offset_s']:+.3f} s, drift "
+    f"{found['drift'] * 100:+.3f} %, confidence {found['confidence']:.2f}"
+  )
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,13 +11,16 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from imu2clip_jax import build as build_verb
 from imu2clip_jax import schema
 from imu2clip_jax.data import builder, parts, texts, windows
+from imu2clip_jax.recordings import synthetic
 from imu2clip_jax.recordings.recording import Entry, Imu, Recording
 
 # Spawned workers import this file by its name under the repository's root,
@@ -34,6 +37,10 @@ class Clip:
 
   def __init__(self, end_s, size=(8, 12)):
     self.start_s, self.end_s, self.size = 0.0, end_s, size
+
+  def times_s(self, start_s, end_s):
+    times = np.arange(self.start_s, self.end_s, 0.1)
+    return times[(times >= start_s) & (times <= end_s)]
 
   def frames(self, times_s):
     shades = np.round(np.asarray(times_s) * 10).astype(np.uint8)
@@ -345,6 +352,90 @@ def test_the_fingerprint_follows_the_content(tmp_path):
     build(tmp_path / str(i), found, workers=0)
     prints.append(builder.describe(tmp_path / str(i))["fingerprint"])
   assert prints[0] == prints[1] != prints[2]
+
+
+def warned(name, wearer):
+  for _ in range(2):
+    warnings.warn(f"{name}: the clock was repaired", stacklevel=1)
+  return make(name, wearer)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_reader_warns_of_is_reported(tmp_path, workers):
+  found = entries()
+  found[1] = entry("r1", "w0", "train", functools.partial(warned, "r1", "w0"))
+  report = build(tmp_path, found, workers=workers)
+  assert report["warnings"] == {"r1": ["r1: the clock was repaired"]}
+  assert "check r1: r1: the clock was repaired" in build_verb.table(report)
+
+
+# A recording's clock
+
+
+def world(name, wearer, offset_s, drift):
+  recording = synthetic.open_synthetic(
+    duration_s=60.0,
+    size=32,
+    video_rate_hz=10.0,
+    faults=synthetic.Faults(clock_offset_s=offset_s, clock_drift=drift),
+  )
+  return dataclasses.replace(recording, recording_id=name, wearer_id=wearer)
+
+
+def test_clocks_are_corrected_where_asked_and_certain(tmp_path):
+  late = functools.partial(world, "late", "w0", 0.8, 0.004)
+  blind = functools.partial(make, "blind", "w1", video=None)
+  found = [
+    entry("late", "w0", "train", late),
+    entry("blind", "w1", "train", blind),
+  ]
+  options = dataclasses.replace(OPTIONS, correct_sync=True)
+  report = build(tmp_path / "on", found, options, workers=1)
+  sync = report["sync"]["late"]
+  assert sync["corrected"]
+  middle_s = sync["offset_s"] + 30 * sync["drift"]
+  assert middle_s == pytest.approx(0.8 + 30 * 0.004, abs=0.02)
+  assert "has no video" in report["sync"]["blind"]["why"]
+  assert not report["sync"]["blind"]["corrected"]
+  table = build_verb.table(report)
+  assert "sync late: corrected: offset +0." in table
+  assert "sync blind: left as it is: " in table
+  assert "sync" not in build(tmp_path / "off", found, workers=0)
+
+  true = world("late", "w0", 0.0, 0.0)
+  error = {}
+  for name in ("on", "off"):
+    built = rows(tmp_path / name).values()
+    built = [r for r in built if r["recording_id"] == "late"]
+    assert len(built) > 20
+    error[name] = np.mean(
+      [
+        np.abs(r["imu"] - true.window(r["start_s"] + 1, 2, rate_hz=20)["imu"])
+        for r in built
+      ]
+    )
+  assert error["on"] < 0.5 * error["off"]
+
+
+def test_an_uncertain_clock_is_left_alone(tmp_path):
+  still = functools.partial(make, "still", "w0")  # its picture has one colour
+  report = build(
+    tmp_path,
+    [entry("still", "w0", "train", still)],
+    dataclasses.replace(OPTIONS, correct_sync=True),
+  )
+  assert not report["sync"]["still"]["corrected"]
+
+
+def test_a_set_of_an_older_version_is_still_known(tmp_path):
+  report = build(tmp_path)
+  path = pathlib.Path(report["path"]) / "metadata.json"
+  old = json.loads(path.read_text())
+  del old["correct_sync"]
+  path.write_text(json.dumps(old))
+  assert build(tmp_path) == report
+  with pytest.raises(ValueError, match="correct_sync = False, not True"):
+    build(tmp_path, None, dataclasses.replace(OPTIONS, correct_sync=True))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -89,8 +89,9 @@ def build(
 
   Returns:
     {"path", "splits": {split: windows}, "windows": {split: {reason: count}},
-    "failed": {recording: error}, "warnings": {recording: [text]}}; an equal
-    data set that is already built is reported as it stands.
+    "failed": {recording: error}, "warnings": {recording: [text]}}, with
+    `options.correct_sync` "sync" as in `parts.Cutter`; an equal data set that
+    is already built is reported as it stands.
 
   Raises:
     ValueError: a wearer in two splits, a recording twice, an unknown split, a
@@ -167,7 +168,9 @@ def _check(name, version, entries):
 
 
 def _already_built(path, metadata):
-  built = json.loads((path / "metadata.json").read_text())
+  # An older build lacks newer options, whose defaults are its ways.
+  built = dataclasses.asdict(windows.Options())
+  built |= json.loads((path / "metadata.json").read_text())
   for key, value in metadata.items():
     if (
       key not in ("label_names", "fingerprint", "imu2clip_jax")

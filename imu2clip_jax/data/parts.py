@@ -7,6 +7,7 @@ what machines that share a folder may write for each other.
 
 import collections
 import concurrent.futures
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -14,13 +15,14 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import process
 
 import numpy as np
 import tqdm
 
-from imu2clip_jax.data import windows
+from imu2clip_jax.data import sync, windows
 from imu2clip_jax.recordings import recording as recording_lib
 
 SPLITS = ("train", "validation", "test")
@@ -36,7 +38,8 @@ class Cutter:
     labels: every label met so far.
     digest: sha256 of all windows met so far.
     report: {"windows": {split: {reason: count}}, "failed": {recording: error},
-      "warnings": {recording: [text]}}.
+      "warnings": {recording: [text]}}, and "sync": {recording: see
+      `sync.correct`} where clocks are corrected.
   """
 
   def __init__(
@@ -50,6 +53,8 @@ class Cutter:
     self.labels = set()
     self.digest = hashlib.sha256()
     self.report = {"windows": {}, "failed": {}, "warnings": {}}
+    if options.correct_sync:
+      self.report["sync"] = {}
     self._entries = sorted(entries, key=lambda e: SPLITS.index(e.split))
     self._cuts = cut_entries(self._entries, options, workers, folder)
     self._bar = tqdm.tqdm(
@@ -76,6 +81,8 @@ class Cutter:
         continue
       if cut.warnings:
         self.report["warnings"][entry.recording_id] = cut.warnings
+      if cut.sync:
+        self.report["sync"][entry.recording_id] = cut.sync
       counts.update(cut.dropped)
       counts["kept"] += len(cut.records)
       for record in cut.records:
@@ -206,9 +213,18 @@ def part_path(folder: pathlib.Path, entry: recording_lib.Entry) -> pathlib.Path:
 
 def _cut(entry, options):
   try:
-    return windows.cut_recording(entry.open(), options), None
+    with warnings.catch_warnings(record=True) as heard:
+      warnings.simplefilter("always", UserWarning)
+      recording, found = entry.open(), None
+      if options.correct_sync:
+        recording, found = sync.correct(recording)
+      cut = windows.cut_recording(recording, options)
   except Exception as error:  # one broken recording must not end the build
     return None, f"{type(error).__name__}: {error}"
+  said = dict.fromkeys(str(warning.message) for warning in heard)
+  return dataclasses.replace(
+    cut, warnings=[*said, *cut.warnings], sync=found
+  ), None
 
 
 def _save(path, cut):
@@ -225,6 +241,7 @@ def _save(path, cut):
     "records": [{k: r[k] for k in _STRINGS} for r in cut.records],
     "dropped": dict(cut.dropped),
     "warnings": cut.warnings,
+    "sync": cut.sync,
   }
   columns["strings"] = np.frombuffer(json.dumps(strings).encode(), np.uint8)
   temporary = path.with_suffix(f".tmp{os.getpid()}")
@@ -250,4 +267,4 @@ def _load(path):
     record["frame_times_s"] = columns["frame_times_s"][own]
     records.append(record)
   dropped = collections.Counter(strings["dropped"])
-  return windows.Cut(records, dropped, strings["warnings"])
+  return windows.Cut(records, dropped, strings["warnings"], strings["sync"])

@@ -40,6 +40,8 @@ class Options:
       "recording", or of each "window".
     pad_short: give a recording shorter than a window one window nevertheless,
       whatever its coverage; the signal's last sample is repeated.
+    correct_sync: measure every recording's IMU clock against its video and put
+      it right where that is certain (see `data.sync`).
   """
 
   window_s: float = 5.0
@@ -53,6 +55,7 @@ class Options:
   text_cleaning: str = "plain"
   gravity: str = "none"
   pad_short: bool = False
+  correct_sync: bool = False
 
   def __post_init__(self):
     for name in ("window_s", "stride_s", "rate_hz", "frame_size"):
@@ -84,11 +87,15 @@ class Options:
 
 @dataclasses.dataclass
 class Cut:
-  """The windows of one recording and what was left out, by reason."""
+  """The windows of one recording and what was left out, by reason.
+
+  `sync` is what `data.sync.correct` found, where it was asked for.
+  """
 
   records: list[dict]
   dropped: collections.Counter
   warnings: list[str]
+  sync: dict | None = None
 
 
 def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
