@@ -19,7 +19,9 @@ from imu2clip_jax import config as config_lib
 from imu2clip_jax import imu as imu_lib
 from imu2clip_jax.models import convert_imu, encoders, imu_encoder, published
 
-_BATCH = 256
+# Rows are padded to one of these, so that few programs serve any number: one
+# window for a stream, many for a recording.
+_BATCHES = (1, 16, 256)
 # The released code's windows (its configs, window_sec).
 _RELEASED_WINDOW_S = 5.0
 
@@ -94,16 +96,16 @@ class ImuEmbedder:
     # The bounds on the length hold at the encoder's rate.
     self.encoder.check(imu)
     parts = [np.zeros((0, self.dim), np.float32)]
-    for start in range(0, len(imu), _BATCH):
-      rows = slice(start, start + _BATCH)
+    for start in range(0, len(imu), _BATCHES[-1]):
+      rows = slice(start, start + _BATCHES[-1])
       signals, masks = _padded(imu[rows]), _padded(sensor_mask[rows])
-      parts.append(_apply(self.encoder, self.params, signals, masks, normalize))
-    return np.concatenate(parts)[: len(imu)]
+      out = _apply(self.encoder, self.params, signals, masks, normalize)
+      parts.append(out[: len(imu) - start])
+    return np.concatenate(parts)
 
 
 def _padded(rows):
-  # One shape for every batch, so that one program serves them all.
-  missing = _BATCH - len(rows)
+  missing = next(size for size in _BATCHES if size >= len(rows)) - len(rows)
   return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)])
 
 

@@ -20,8 +20,10 @@ _GAP_STEPS, _GAP_S = 3.0, 0.05
 # Steps longer than this many typical ones are bridged by a straight line: a
 # polynomial would swing there.
 _HOLE_STEPS = 2.5
-# Samples a polynomial goes through, and output samples computed at once.
-_NODES, _BLOCK = 8, 1 << 16
+# Samples a polynomial goes through.
+NODES = 8
+# Output samples computed at once, and what the low-pass filter leaves.
+_BLOCK, _ATTENUATION_DB = 1 << 16, 60
 
 
 def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
@@ -102,11 +104,9 @@ def resample(t_s, values, rate_hz: float, first: int, num_samples: int):
     the first or last sample.
   """
   step_s = typical_step(t_s)
-  factor = max(1, math.ceil(1 / (step_s * rate_hz) - 0.05)) if step_s else 1
-  reach = 0
+  factor, reach = filter_reach(step_s, rate_hz)
   if factor > 1:
-    taps, beta = signal.kaiserord(60, 0.2 / factor)
-    reach = math.ceil(taps / 2 / factor) * factor
+    beta = signal.kaiser_beta(_ATTENUATION_DB)
     kernel = signal.firwin(2 * reach + 1, 0.9 / factor, window=("kaiser", beta))
     kernel = kernel.astype(np.float32)
   fine = _interpolate(
@@ -125,6 +125,28 @@ def resample(t_s, values, rate_hz: float, first: int, num_samples: int):
   return fine, _real(t_s, grid_s, step_s)
 
 
+def filter_reach(step_s: float, rate_hz: float) -> tuple[int, int]:
+  """Say how far `resample` looks to either side of an output sample.
+
+  Args:
+    step_s: typical step of the source, 0 if unknown.
+    rate_hz: rate of the grid.
+
+  Returns:
+    (factor, reach): the low-pass filter runs at factor * rate_hz and reaches
+    over `reach` of its samples; (1, 0) where none is needed. `NODES` / 2 source
+    samples more are looked at for interpolation.
+
+  >>> filter_reach(1 / 200, 50), filter_reach(1 / 200, 200)
+  ((4, 76), (1, 0))
+  """
+  factor = max(1, math.ceil(1 / (step_s * rate_hz) - 0.05)) if step_s else 1
+  if factor == 1:
+    return 1, 0
+  taps, _ = signal.kaiserord(_ATTENUATION_DB, 0.2 / factor)
+  return factor, math.ceil(taps / 2 / factor) * factor
+
+
 def _interpolate(t_s, values, first, count, rate_hz, step_s):
   """Read [N, C] at (first + k) / rate_hz; straight lines across holes."""
   values = values.astype(np.float32)
@@ -139,7 +161,7 @@ def _interpolate(t_s, values, first, count, rate_hz, step_s):
     index = np.arange(begin, min(begin + _BLOCK, count))
     at = np.clip((first + index) / rate_hz, begin_s, end_s)
     left = np.searchsorted(t_s, at, side="right") - 1
-    low, high = left - _NODES // 2 + 1, left + _NODES // 2
+    low, high = left - NODES // 2 + 1, left + NODES // 2
     smooth = (low >= 0) & (high < len(t_s))
     smooth[smooth] = run[low[smooth]] == run[high[smooth]]
     if smooth.any():
@@ -157,38 +179,38 @@ def _interpolate(t_s, values, first, count, rate_hz, step_s):
 def _mirror(samples):
   """Turn the first and last few of [N, ...] about the ends, to go before and
   after: what passes through the ends goes on straight there."""
-  count = min(_NODES // 2, len(samples) - 1)
+  count = min(NODES // 2, len(samples) - 1)
   before = 2 * samples[0] - samples[count:0:-1]
   after = 2 * samples[-1] - samples[-2 : -2 - count : -1]
   return np.concatenate([before, samples, after])
 
 
 def _read(t_s, values, start, at, step_s):
-  """Read the polynomials through `_NODES` samples from `start` on, at `at`.
+  """Read the polynomials through `NODES` samples from `start` on, at `at`.
 
   Barycentric form (Berrut and Trefethen 2004, eq. 4.2): node j has the weight
   1 / (at - t_j) / prod(t_j - t_m), scaled to the sum 1. All outputs together
   are one sparse matrix.
   """
-  zero, stop = start[0], start[-1] + _NODES
+  zero, stop = start[0], start[-1] + NODES
   t = (t_s[zero:stop] - t_s[zero]) / step_s
   at = (at - t_s[zero]) / step_s
   start = (start - zero).astype(np.int32)
   # Products of the distances to the q samples before and after each sample.
   before, after = [np.ones(len(t))], [np.ones(len(t))]
-  for lag in range(1, _NODES):
+  for lag in range(1, NODES):
     distance = t[lag:] - t[:-lag]
     before.append(before[-1][1:] * distance)
     after.append(after[-1][:-1] * distance)
-  weights = np.empty((len(at), _NODES))
-  for j in range(_NODES):
-    spread = before[j][: len(t) - _NODES + 1] * after[-1 - j][j:]
+  weights = np.empty((len(at), NODES))
+  for j in range(NODES):
+    spread = before[j][: len(t) - NODES + 1] * after[-1 - j][j:]
     away = at - t[j:][start]
     away[away == 0] = 1e-12  # on a sample: all the weight is its own
     weights[:, j] = (-1) ** j / (spread[start] * away)
   weights /= weights.sum(axis=1, keepdims=True)
-  columns = start[:, None] + np.arange(_NODES, dtype=np.int32)
-  rows = np.arange(0, columns.size + 1, _NODES, dtype=np.int32)
+  columns = start[:, None] + np.arange(NODES, dtype=np.int32)
+  rows = np.arange(0, columns.size + 1, NODES, dtype=np.int32)
   matrix = sparse.csr_array(
     (weights.astype(np.float32).ravel(), columns.ravel(), rows),
     shape=(len(at), len(t)),
