@@ -8,6 +8,7 @@ byte silently. Damaged or unfinished ones are moved to WORKDIR/damaged, and the
 next older one serves.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,21 +19,21 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from imu2clip_jax import command
+from imu2clip_jax import command, distributed
 
 
 class Checkpoints:
   """The checkpoints of one run, written in the background."""
 
-  def __init__(self, workdir: str | os.PathLike, keep: int):
+  def __init__(self, workdir: str | os.PathLike, keep: int, keep_best: int = 0):
     """Open a run's checkpoints, moving damaged ones aside.
 
     Args:
       workdir: the run's folder.
       keep: how many of the newest to keep.
+      keep_best: how many of those with the highest score to keep as well.
     """
     self._workdir = pathlib.Path(workdir).absolute()
     self._folder = self._workdir / "checkpoints"
@@ -40,13 +41,23 @@ class Checkpoints:
     (self._workdir / "checksums").mkdir(exist_ok=True)
     if jax.process_index() == 0:
       self._set_damaged_aside()
-    _wait_for_all("checkpoints verified")
+    distributed.wait_for_all("checkpoints verified")
+    policies = ocp.training.preservation_policies
+    kept = [policies.LatestN(keep)]
+    if keep_best:
+      kept.append(
+        policies.BestN(
+          get_metric_fn=lambda metrics: metrics["score"],
+          n=keep_best,
+          keep_checkpoints_without_metrics=False,
+        )
+      )
     self._checkpointer = ocp.training.Checkpointer(
       self._folder,
       save_decision_policy=ocp.training.save_decision_policies.AnySavePolicy(
         []
       ),
-      preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+      preservation_policy=policies.AnyPreservationPolicy(kept),
       cleanup_tmp_directories=True,
     )
     self._unsealed: int | None = None
@@ -79,12 +90,32 @@ class Checkpoints:
     )
     return loaded["state"], loaded["data"]
 
-  def save(self, step: int, state: dict, data_state: dict) -> None:
-    """Start saving; device arrays are copied before this returns."""
+  def save(
+    self,
+    step: int,
+    state: dict,
+    data_state: dict,
+    score: float | None = None,
+  ) -> None:
+    """Start saving; device arrays are copied before this returns.
+
+    Args:
+      step: how many steps made it.
+      state: the training state.
+      data_state: of the batches' iterator.
+      score: on validation, higher is better; None if it was not measured.
+
+    Raises:
+      OSError: the save before could not be written.
+    """
     self.wait()
-    self._checkpointer.save_checkpointables_async(
-      step, {"state": state, "data": data_state}, force=True
-    )
+    with self._failing_loudly(step):
+      self._checkpointer.save_checkpointables_async(
+        step,
+        {"state": state, "data": data_state},
+        force=True,
+        metrics=None if score is None else {"score": score},
+      )
     self._unsealed = step
 
   def seal_if_finished(self) -> None:
@@ -94,21 +125,43 @@ class Checkpoints:
       self.wait()
 
   def wait(self) -> None:
-    """Wait for the save under way, then write its checksums."""
+    """Wait for the save under way, then write its checksums.
+
+    Processes come here at moments of their own, so none waits for another:
+    orbax has ended a save only when all have written.
+
+    Raises:
+      OSError: it could not be written.
+    """
     if self._unsealed is None:
       return
-    self._checkpointer.wait()
     step, self._unsealed = self._unsealed, None
-    if jax.process_index() == 0:
-      command.write_text(
-        self._seal(step), json.dumps(checksums(self._folder / str(step)))
-      )
-      self._drop_stale_seals()
-    _wait_for_all(f"checkpoint {step} sealed")
+    with self._failing_loudly(step):
+      self._checkpointer.wait()
+      if jax.process_index() == 0:
+        sums = checksums(self._folder / str(step))
+        command.write_text(self._seal(step), json.dumps(sums))
+        self._drop_stale_seals()
 
   def close(self) -> None:
-    self.wait()
-    self._checkpointer.close()
+    """Wait for the save under way and seal it."""
+    try:
+      self.wait()
+    finally:
+      self._checkpointer.close()
+
+  @contextlib.contextmanager
+  def _failing_loudly(self, step):
+    # A full disk comes up as many types, from threads and from C++.
+    try:
+      yield
+    except Exception as error:
+      whole = [s for s in _steps(self._folder) if not damage(self._workdir, s)]
+      last = f"checkpoint {whole[-1]}" if whole else "no checkpoint"
+      raise OSError(
+        f"checkpoint {step} could not be saved in {self._folder} ({error}); "
+        f"{last} is the last whole one"
+      ) from error
 
   def _seal(self, step):
     return self._workdir / "checksums" / f"{step}.json"
@@ -148,13 +201,51 @@ def damage(workdir: str | os.PathLike, step: int) -> str | None:
   return None
 
 
-def load_params(workdir: str | os.PathLike, abstract_params: Any) -> dict:
+def save_for_inspection(
+  workdir: str | os.PathLike, step: int, state: dict, window_ids: list[str]
+) -> pathlib.Path:
+  """Write a state and a batch's windows to WORKDIR/non_finite/STEP.
+
+  It lies where no run resumes from. All processes call it together; an older
+  one of the same step gives way.
+  """
+  folder = pathlib.Path(workdir).absolute() / "non_finite" / str(step)
+  ocp.save(folder / "state", state, overwrite=True)
+  if jax.process_index() == 0:
+    command.write_text(folder / "window_ids.json", json.dumps(window_ids))
+  return folder
+
+
+def best_step(workdir: str | os.PathLike) -> int:
+  """Return the whole checkpoint with the highest score on validation.
+
+  Raises:
+    FileNotFoundError: no whole checkpoint has a score.
+  """
+  workdir = pathlib.Path(workdir)
+  scores = {}
+  for step in _steps(workdir / "checkpoints"):
+    path = workdir / "checkpoints" / str(step) / "metrics" / "metrics"
+    if path.is_file() and not damage(workdir, step):
+      scores[step] = json.loads(path.read_text())["score"]
+  if not scores:
+    raise FileNotFoundError(
+      f"{workdir} has no validated checkpoint; train with "
+      "--config.train.validate_every_steps=N"
+    )
+  return max(scores, key=lambda step: (scores[step], step))
+
+
+def load_params(
+  workdir: str | os.PathLike, abstract_params: Any, best: bool = False
+) -> dict:
   """Load some parameters of a run's newest whole checkpoint to the host.
 
   Args:
     workdir: the run's folder.
     abstract_params: the wanted groups, such as {"imu_encoder": tree of
       `jax.ShapeDtypeStruct`}; each must be the whole group.
+    best: take the one with the highest score on validation instead.
 
   Returns:
     The same tree of NumPy arrays.
@@ -169,7 +260,8 @@ def load_params(workdir: str | os.PathLike, abstract_params: Any) -> dict:
     raise FileNotFoundError(
       f"{workdir} has no whole checkpoint; run `imu2clip train` on it"
     )
-  folder = workdir / "checkpoints" / str(whole[-1])
+  step = best_step(workdir) if best else whole[-1]
+  folder = workdir / "checkpoints" / str(step)
   want = {
     "params": jax.tree.map(
       lambda x: np.empty(x.shape, x.dtype), abstract_params
@@ -261,8 +353,3 @@ def _steps(folder):
   if not folder.is_dir():
     return []
   return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
-
-
-def _wait_for_all(what):
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)

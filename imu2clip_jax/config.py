@@ -13,6 +13,7 @@ VARIANTS = {
   "imu_text": ("imu_text",),
   "imu_video_text": ("imu_video", "imu_text"),
 }
+OBJECTIVES = ("contrastive", "sigmoid", "distill")
 
 
 def default() -> ml_collections.ConfigDict:
@@ -55,8 +56,10 @@ def default() -> ml_collections.ConfigDict:
   c.encoder.activation = ""
 
   c.loss = ml_collections.ConfigDict()
-  # "softmax" is the paper's (InfoNCE in both directions), "sigmoid" SigLIP's.
-  c.loss.objective = "softmax"
+  # contrastive (the paper's InfoNCE in both directions), sigmoid (SigLIP's),
+  # distill (1 - cosine to the teacher, no negatives), or a weighted sum such as
+  # "contrastive + 0.5*distill".
+  c.loss.objective = "contrastive"
   # The learned logit scale starts here (temperature 0.1) and stays inside.
   c.loss.initial_scale = 10.0
   c.loss.min_scale = 1.0
@@ -84,6 +87,20 @@ def default() -> ml_collections.ConfigDict:
   c.train.log_every_steps = 20
   c.train.save_every_steps = 500
   c.train.keep_checkpoints = 2
+  # Retrieval on the validation split so often; 0 never. Saves each time.
+  c.train.validate_every_steps = 0
+  # Of the validated checkpoints, how many of the best MRR are kept as well.
+  c.train.keep_best = 1
+  # Windows whose activations are kept at once (gradient caching), over all
+  # devices; a divisor of batch_size; 0 keeps all.
+  c.train.grad_cache_chunk = 0
+  # Of the encoder's products: float32 or bfloat16. Parameters, loss and
+  # optimizer stay float32.
+  c.train.compute_dtype = "float32"
+  # Compiled programs are kept here from run to run; "" keeps none.
+  c.train.compilation_cache_dir = ""
+  # TensorBoard events in WORKDIR/tensorboard, beside train.jsonl.
+  c.train.tensorboard = False
 
   c.recognition = ml_collections.ConfigDict()
   # Zero-shot prompts: the label takes the place of {}; embeddings of several
@@ -128,7 +145,7 @@ def check(c: ml_collections.ConfigDict) -> None:
     "variant": (c.variant, VARIANTS),
     "data.text_choice": (c.data.text_choice, ("nearest", "any")),
     "teacher.normalize": (c.teacher.normalize, ("clip", "none")),
-    "loss.objective": (c.loss.objective, ("softmax", "sigmoid")),
+    "train.compute_dtype": (c.train.compute_dtype, ("float32", "bfloat16")),
     "optim.schedule": (c.optim.schedule, ("constant", "cosine")),
   }
   for name, (value, allowed) in choices.items():
@@ -151,12 +168,49 @@ def check(c: ml_collections.ConfigDict) -> None:
   for name, value in positive.items():
     if not value > 0:
       raise ValueError(f"config.{name} is {value}, expected more than 0")
+  objectives(c.loss.objective)
+  for name in ("validate_every_steps", "keep_best", "grad_cache_chunk"):
+    if c.train[name] < 0:
+      raise ValueError(f"config.train.{name} is {c.train[name]}, expected >= 0")
+  if c.train.grad_cache_chunk and c.train.batch_size % c.train.grad_cache_chunk:
+    raise ValueError(
+      f"config.train.grad_cache_chunk is {c.train.grad_cache_chunk}, expected "
+      f"a divisor of batch_size {c.train.batch_size}"
+    )
   low, start, high = c.loss.min_scale, c.loss.initial_scale, c.loss.max_scale
   if not 0 < low <= start <= high:
     raise ValueError(
       "config.loss needs 0 < min_scale <= initial_scale <= max_scale, "
       f"got {low}, {start}, {high}"
     )
+
+
+def objectives(text: str) -> dict[str, float]:
+  """Return name -> weight of a sum of objectives.
+
+  Raises:
+    ValueError: an unknown or repeated objective, or a weight not above 0.
+
+  Example:
+    >>> objectives("contrastive + 0.5*distill")
+    {'contrastive': 1.0, 'distill': 0.5}
+  """
+  weights = {}
+  for term in text.split("+"):
+    weight, _, name = term.rpartition("*")
+    name = name.strip()
+    try:
+      weights_ok = name in OBJECTIVES and name not in weights
+      value = float(weight) if weight.strip() else 1.0
+    except ValueError:
+      weights_ok = False
+    if not (weights_ok and 0 < value < float("inf")):
+      raise ValueError(
+        f"config.loss.objective is {text!r}: {term.strip()!r} is not one of "
+        f"{', '.join(OBJECTIVES)}, each once, with a positive weight before * "
+      )
+    weights[name] = value
+  return weights
 
 
 def to_json(c: ml_collections.ConfigDict) -> str:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from imu2clip_jax import command, imu, logs
 from imu2clip_jax import config as config_lib
-from imu2clip_jax.data import builder, cache
+from imu2clip_jax.data import builder, cache, checksums
 from imu2clip_jax.models import teacher as teacher_lib
 from imu2clip_jax.models import video
 
@@ -82,7 +82,7 @@ def write_cache(
     "teacher": clip.fingerprint,
     "frames": frames,
     "rate_hz": float(rate_hz),
-    "format": 1,
+    "format": 2,
   }
   key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
   folder = pathlib.Path(info["path"]) / "teacher_cache" / key.hexdigest()[:16]
@@ -108,6 +108,7 @@ def write_cache(
     parts.mkdir(parents=True, exist_ok=True)
     _write_parts(parts, windows, clip, info, rate_hz, frames)
     _join_parts(parts, folder / split, len(windows), clip, meta)
+    checksums.write(folder / split)
   command.write_text(folder / "meta.json", json.dumps(meta, indent=2))
   for split in info["splits"]:
     shutil.rmtree(folder / f"{split}.parts")
@@ -277,6 +278,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     choices=("clip", "none"),
     help="pixels as CLIP was trained, or as the official code fed them",
   )
+  parser.add_argument(
+    "--verify",
+    action="store_true",
+    help="compare every byte of the cache with its checksums",
+  )
   args = parser.parse_args(argv)
   if args.workdir:
     path = pathlib.Path(args.workdir) / "config.json"
@@ -291,6 +297,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   else:
     raise ValueError("give --workdir, or --data_dir and --clip")
   sizes = cache.read_meta(folder)["splits"]
+  if args.verify:
+    checksums.verify(folder / name for name in sizes)
   rows = ", ".join(f"{count} {name}" for name, count in sizes.items())
   print(f"{folder}: {rows} windows")
   return 0

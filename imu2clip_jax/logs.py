@@ -4,7 +4,6 @@ Only process 0 writes.
 """
 
 import json
-import math
 import os
 import pathlib
 from collections.abc import Iterable
@@ -35,9 +34,25 @@ class MetricLog:
   `first_step` and later are dropped when the log is opened.
   """
 
-  def __init__(self, path: str | os.PathLike, first_step: int = 0):
+  def __init__(
+    self,
+    path: str | os.PathLike,
+    first_step: int = 0,
+    tensorboard: bool = False,
+  ):
+    """Open the log.
+
+    Args:
+      path: the file of JSON lines.
+      first_step: of this run, or of its rest.
+      tensorboard: write TensorBoard events too, in the folder tensorboard
+        beside it.
+
+    Raises:
+      ValueError: tensorboardX is not installed.
+    """
     self._path = pathlib.Path(path)
-    self._file = None
+    self._file = self._events = None
     if jax.process_index() != 0:
       return
     kept = []
@@ -50,21 +65,36 @@ class MetricLog:
     temporary.write_text("".join(kept))
     os.replace(temporary, self._path)
     self._file = self._path.open("a")
+    if tensorboard:
+      self._events = _event_writer(
+        self._path.parent / "tensorboard", first_step
+      )
 
   def write(self, step: int, metrics: dict) -> dict:
-    """Fetch `metrics` from the device, append them, return them as floats.
-
-    Raises:
-      FloatingPointError: the loss is not finite; names the step.
-    """
-    values = {name: float(value) for name, value in metrics.items()}
-    if not math.isfinite(values["loss"]):
-      raise FloatingPointError(f"the loss is {values['loss']} at step {step}")
+    """Fetch `metrics` from the device, append them, return them as floats."""
+    fetched = jax.device_get(metrics)
+    values = {name: float(value) for name, value in fetched.items()}
     if self._file is not None:
       self._file.write(json.dumps({"step": step} | values) + "\n")
       self._file.flush()
+    if self._events is not None:
+      for name, value in values.items():
+        self._events.add_scalar(name, value, step)
     return values
 
   def close(self) -> None:
     if self._file is not None:
       self._file.close()
+    if self._events is not None:
+      self._events.close()
+
+
+def _event_writer(folder, first_step):
+  try:
+    import tensorboardX  # an extra: only who asks for events needs it
+  except ImportError as error:
+    raise ValueError(
+      "config.train.tensorboard needs `pip install 'imu2clip-jax[tensorboard]'`"
+    ) from error
+  # Events of steps that a resumed run repeats are dropped by the viewer.
+  return tensorboardX.SummaryWriter(str(folder), purge_step=first_step)

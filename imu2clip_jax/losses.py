@@ -117,6 +117,38 @@ def sigmoid_contrastive(
   return loss_tiles.sigmoid(plan, a, b, scale, bias, pairs)
 
 
+def distill(student, teacher, *, mask=None):
+  """Average 1 - cosine to the teacher's embedding: no negatives, one way.
+
+  Only the student moves, as where Wav2CLIP (Wu et al. 2022) distils the frozen
+  CLIP into sound; that work keeps a contrastive form, this one compares each
+  row with its own target alone.
+
+  Args:
+    student, teacher: [B, D]; row i of one belongs to row i of the other.
+    mask: bool [B], the rows that exist, as in `softmax_contrastive`.
+
+  Returns:
+    Scalar in [0, 2], float32 or wider. 0 if no row exists.
+
+  Raises:
+    ValueError: a shape or dtype that does not fit.
+
+  Example:
+    >>> float(distill(jnp.eye(2), 3 * jnp.eye(2)))
+    0.0
+    >>> float(distill(jnp.eye(2), -jnp.eye(2)))
+    2.0
+  """
+  a, b, mask = _prepare(student, teacher, None, mask)
+  wide = jnp.promote_types(a.dtype, jnp.float32)
+  a, b = a.astype(wide), b.astype(wide)
+  # The floor keeps the gradient of a masked, blanked row at zero, not NaN.
+  squares = jnp.maximum((a * a).sum(1) * (b * b).sum(1), 1e-24)
+  gap = 1 - (a * b).sum(1) * jax.lax.rsqrt(squares)
+  return jnp.where(mask, gap, 0).sum() / jnp.maximum(mask.sum(), 1)
+
+
 # Arguments.
 
 

@@ -8,7 +8,6 @@ checkpoint goes on from it and ends with the parameters of an unbroken run.
 import contextlib
 import json
 import pathlib
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -20,19 +19,32 @@ from ml_collections import config_flags
 from imu2clip_jax import (
   checkpoint,
   command,
+  distributed,
   embed,
   logs,
   optim,
   sharding,
+  train_loop,
   train_step,
   trees,
+  validation,
 )
 from imu2clip_jax import config as config_lib
-from imu2clip_jax.data import cache, pipeline
+from imu2clip_jax.data import cache, checksums, pipeline
 from imu2clip_jax.models import encoders
 
 # A resumed run may change these: they leave the parameters as they are.
-_FREE_OPTIONS = ("log_every_steps", "save_every_steps", "keep_checkpoints")
+_FREE_OPTIONS = (
+  "log_every_steps",
+  "save_every_steps",
+  "keep_checkpoints",
+  "validate_every_steps",
+  "keep_best",
+  "compilation_cache_dir",
+  "tensorboard",
+  # But for rounding, as does another number of devices.
+  "grad_cache_chunk",
+)
 
 
 def load_config(
@@ -61,97 +73,158 @@ def load_config(
   return values.config
 
 
-def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path):
+def train(
+  config: ml_collections.ConfigDict,
+  workdir: str | pathlib.Path,
+  *,
+  verify: bool = False,
+  profile_steps: int = 0,
+):
   """Run or resume the training that `config` describes.
+
+  With several processes (see `distributed.start`) every one of them calls it.
+
+  Args:
+    config: every option.
+    workdir: the run's folder.
+    verify: compare the whole cache with its checksums before the first step;
+      above 4 GB that otherwise happens beside the training.
+    profile_steps: so many steps, from the tenth of this start on, are traced
+      into WORKDIR/profile.
 
   Raises:
     FileNotFoundError: the data or the teacher is missing.
-    ValueError: an option does not fit the data, or the workdir's own run.
-    FloatingPointError: the loss is not finite; names the step and windows.
+    ValueError: an option does not fit the data, or the workdir's own run; the
+      cache is damaged.
+    FloatingPointError: the loss is not finite; names the step, the windows and
+      where the state before that step lies.
+    OSError: a checkpoint could not be written.
   """
   workdir = pathlib.Path(workdir)
   config_lib.check(config)
   _check_same_run(workdir / "config.json", config)
-  cache_dir = embed.ensure_cache(config)
+  if config.train.compilation_cache_dir:
+    jax.config.update(
+      "jax_compilation_cache_dir", config.train.compilation_cache_dir
+    )
+  cache_dir = _cache_for_all(config)
   split = cache.open_split(cache_dir, config.data.train_split)
   teacher = split.meta["teacher"]
   _check_same_teacher(workdir / "run.json", teacher)
   pairs = config_lib.VARIANTS[config.variant]
+  mesh = sharding.make_mesh()
+  encoder = encoders.from_config(
+    config.encoder, teacher["dim"], config.train.compute_dtype
+  )
+  folders = [cache_dir / config.data.train_split]
+  validate = None
+  if config.train.validate_every_steps:
+    folders.append(cache_dir / config.data.validation_split)
+    validation_split = cache.open_split(cache_dir, config.data.validation_split)
+    validate = validation.make(encoder, validation_split, pairs, mesh)
+  step_batches = _step_batches(config, split, pairs)
+  state = _initial_state(config, encoder, mesh, split.imu.shape[1])
+  step = jax.jit(make_step(config, encoder, mesh), donate_argnums=0)
+
+  workdir.mkdir(parents=True, exist_ok=True)
+  with contextlib.ExitStack() as stack:
+    watch = _verified(folders, verify)
+    stack.enter_context(contextlib.closing(watch))
+    # Also after an exception the save under way ends before it goes up.
+    checkpoints = stack.enter_context(
+      contextlib.closing(
+        checkpoint.Checkpoints(
+          workdir, config.train.keep_checkpoints, config.train.keep_best
+        )
+      )
+    )
+    first = checkpoints.latest_step() or 0
+    if first:
+      state, data_state = checkpoints.restore(state)
+      first = data_state["next_index"]
+      logging.info("resumed at step %d", first)
+    _write_run(workdir, config, teacher, cache_dir)
+    log = stack.enter_context(
+      contextlib.closing(
+        logs.MetricLog(workdir / "train.jsonl", first, config.train.tensorboard)
+      )
+    )
+    train_loop.run(
+      config.train,
+      workdir,
+      state,
+      train_loop.Parts(
+        step,
+        step_batches,
+        validate,
+        checkpoints,
+        log,
+        mesh,
+        watch,
+        f"train {config.variant}",
+      ),
+      first,
+      profile_steps,
+    )
+  distributed.wait_for_all("run ended")
+
+
+def _cache_for_all(config):
+  # One process writes it, the others find it: the folder must be shared.
+  if jax.process_index() == 0:
+    cache_dir = embed.ensure_cache(config)
+  distributed.wait_for_all("cache written")
+  if jax.process_index() != 0:
+    cache_dir = embed.ensure_cache(config)
+  return pathlib.Path(cache_dir)
+
+
+def _step_batches(config, split, pairs):
   rows = pipeline.training_rows(
     split, pairs, tuple(config.data.held_out_labels)
   )
-  step_batches = pipeline.StepBatches(
+  return pipeline.StepBatches(
     split,
     rows,
     config.train.batch_size,
     config.seed,
     config.data.text_choice,
+    pipeline.this_host(),
   )
 
-  mesh = sharding.make_mesh()
-  encoder = encoders.from_config(config.encoder, teacher["dim"])
+
+def _initial_state(config, encoder, mesh, num_samples):
   optimizer = make_optimizer(config)
-  state = jax.jit(
+  return jax.jit(
     lambda key: train_step.init(
       encoder,
       optimizer,
       key,
-      num_samples=split.imu.shape[1],
-      pairs=pairs,
+      num_samples=num_samples,
+      pairs=config_lib.VARIANTS[config.variant],
       initial_scale=config.loss.initial_scale,
       initial_bias=config.loss.initial_bias,
     ),
     out_shardings=sharding.replicated(mesh),
   )(jax.random.key(config.seed))
-  step = jax.jit(make_step(config, encoder, optimizer), donate_argnums=0)
 
-  workdir.mkdir(parents=True, exist_ok=True)
-  checkpoints = checkpoint.Checkpoints(workdir, config.train.keep_checkpoints)
-  first = checkpoints.latest_step() or 0
-  if first:
-    state, data_state = checkpoints.restore(state)
-    first = data_state["next_index"]
-    logging.info("resumed at step %d", first)
+
+def _verified(folders, verify):
+  share = jax.process_index(), jax.process_count()
+  if verify or checksums.size(folders) <= checksums.AT_START_BYTES:
+    checksums.verify(folders, share)
+    folders = []
+  return checksums.Watch(folders, share)
+
+
+def _write_run(workdir, config, teacher, cache_dir):
+  if jax.process_index() != 0:
+    return
   command.write_text(workdir / "config.json", config_lib.to_json(config))
   command.write_text(
     workdir / "run.json",
     json.dumps({"teacher": teacher, "cache_dir": str(cache_dir)}, indent=2),
   )
-  log = logs.MetricLog(workdir / "train.jsonl", first)
-  batches = pipeline.batches(step_batches, config.train.steps, first)
-  bar = logs.progress(
-    what=f"train {config.variant}",
-    unit="steps",
-    total=config.train.steps,
-    initial=first,
-  )
-  with (
-    _stop_on_sigterm() as stop,
-    bar,
-    contextlib.closing(log),
-    # Also after an exception the save under way ends before it goes up.
-    contextlib.closing(checkpoints),
-  ):
-    previous = None
-    for index, batch in zip(
-      range(first, config.train.steps), batches, strict=True
-    ):
-      state, metrics = step(state, sharding.global_batch(mesh, batch))
-      # Metrics of the step before: fetching this one's would wait for it.
-      if previous is not None:
-        _report(log, bar, *previous, step_batches)
-      due = (index + 1) % config.train.log_every_steps == 0
-      previous = (index, metrics) if due else None
-      bar.update()
-      checkpoints.seal_if_finished()
-      done = index + 1 == config.train.steps
-      if done or stop or (index + 1) % config.train.save_every_steps == 0:
-        checkpoints.save(index + 1, state, batches.get_state())
-      if stop:
-        logging.warning("SIGTERM: saved step %d and stopped", index + 1)
-        break
-    if previous is not None:
-      _report(log, bar, *previous, step_batches)
 
 
 def make_optimizer(config: ml_collections.ConfigDict):
@@ -163,18 +236,20 @@ def make_optimizer(config: ml_collections.ConfigDict):
   return optim.make(rate, o.weight_decay, o.clip_norm)
 
 
-def make_step(config: ml_collections.ConfigDict, encoder, optimizer):
-  """Return the pure training step that `config` describes."""
+def make_step(config: ml_collections.ConfigDict, encoder, mesh=None):
+  """Return the pure training step that `config` describes, over `mesh`."""
   loss = train_step.make_loss(
     encoder,
     pairs=config_lib.VARIANTS[config.variant],
-    objective=config.loss.objective,
+    objectives=config_lib.objectives(config.loss.objective),
     equal_texts_match=config.loss.equal_texts_match,
     block=config.loss.block or None,
+    chunk=config.train.grad_cache_chunk,
+    mesh=mesh,
   )
   return train_step.make_train_step(
     loss,
-    optimizer,
+    make_optimizer(config),
     min_scale=config.loss.min_scale,
     max_scale=config.loss.max_scale,
   )
@@ -190,19 +265,6 @@ def describe(config: ml_collections.ConfigDict, embed_dim: int) -> str:
     f"forward pass of one window of {samples} samples: "
     f"{encoder.flops(samples) / 1e6:.1f} MFLOP"
   )
-
-
-def _report(log, bar, index, metrics, step_batches):
-  try:
-    values = log.write(index, metrics)
-  except FloatingPointError as error:
-    rows = step_batches.rows_of(index)
-    ids = [step_batches.split.window_ids[r] for r in rows[:8]]
-    raise FloatingPointError(
-      f"{error}; its batch starts with windows {', '.join(ids)}; lower "
-      "config.optim.learning_rate or set config.optim.clip_norm"
-    ) from error
-  bar.set_postfix_str(f"loss {values['loss']:.3f}")
 
 
 def _check_same_run(path, config):
@@ -245,17 +307,6 @@ def _check_same_teacher(path, teacher):
     )
 
 
-@contextlib.contextmanager
-def _stop_on_sigterm():
-  """Yields a list that becomes non-empty when the process is to end."""
-  stop = []
-  before = signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-  try:
-    yield stop
-  finally:
-    signal.signal(signal.SIGTERM, before)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
   """Run `imu2clip train`."""
   parser = command.parser(
@@ -281,6 +332,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     default=512,
     help="teacher's width for --describe (default: 512, ViT-B/32)",
   )
+  parser.add_argument(
+    "--verify",
+    action="store_true",
+    help="compare the whole cache with its checksums before the first step",
+  )
+  parser.add_argument(
+    "--profile",
+    type=int,
+    default=0,
+    metavar="STEPS",
+    help="trace so many steps into WORKDIR/profile",
+  )
+  parser.add_argument(
+    "--distributed",
+    action="store_true",
+    help="join the other processes of a TPU pod or a SLURM job",
+  )
+  parser.add_argument("--coordinator", help="HOST:PORT of process 0")
+  parser.add_argument("--num_processes", type=int)
+  parser.add_argument("--process_id", type=int)
   args, overrides = parser.parse_known_args(argv)
   config = _config_of(args, overrides)
   if args.describe:
@@ -288,7 +359,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
   if not args.workdir:
     raise ValueError("--workdir is missing: name the run's folder")
-  train(config, args.workdir)
+  processes = args.coordinator, args.num_processes, args.process_id
+  if args.distributed or any(x is not None for x in processes):
+    distributed.start(*processes)
+  train(config, args.workdir, verify=args.verify, profile_steps=args.profile)
   return 0
 
 

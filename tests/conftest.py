@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from imu2clip_jax.data import checksums
+
 # The same small programs recur from test to test, and in the subprocesses of
 # some; each is compiled once a run.
 _COMPILED = tempfile.mkdtemp(prefix="imu2clip_tests_")
@@ -75,6 +77,7 @@ def write_cache():
         "texts": texts,
       }
       (folder / split / "rows.json").write_text(json.dumps(strings))
+      checksums.write(folder / split)
     meta = {
       "dataset": "random",
       "rate_hz": 8.0,

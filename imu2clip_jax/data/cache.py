@@ -15,6 +15,7 @@ IMU rate; `meta.json` is written last, so a folder without it is unfinished.
     DIR/SPLIT/labels.npy          [N] int32 into meta's label_names, -1 if none
     DIR/SPLIT/start_s.npy         [N] float64 on the recording's clock
     DIR/SPLIT/rows.json           window, recording and wearer ids; the texts
+    DIR/SPLIT/checksums.json      of every block of these files
 """
 
 import dataclasses

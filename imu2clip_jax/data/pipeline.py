@@ -8,6 +8,7 @@ alone, and a run may resume on another number of hosts.
 import threading
 
 import grain
+import jax
 import numpy as np
 
 from imu2clip_jax.data import cache
@@ -94,15 +95,22 @@ class StepBatches(grain.transforms.Map):
 
   def rows_of(self, step: int) -> np.ndarray:
     """Return the cache rows of this host's part of the batch at `step`."""
-    epoch, k = divmod(int(step), self.steps_per_epoch)
     local = self.batch_size // self.shard.shard_count
-    start = k * self.batch_size + self.shard.shard_index * local
-    return self._order(epoch)[start : start + local]
+    start = self.shard.shard_index * local
+    return self.global_rows_of(step)[start : start + local]
+
+  def global_rows_of(self, step: int) -> np.ndarray:
+    """Return the cache rows of the batch at `step` over all hosts."""
+    epoch, k = divmod(int(step), self.steps_per_epoch)
+    start = k * self.batch_size
+    return self._order(epoch)[start : start + self.batch_size]
 
   def map(self, step: int) -> dict:
     rows = self.rows_of(step)
     columns = self.split.columns
     batch = {
+      # A row's worth, as all columns are split over the devices by row.
+      "step": np.full(len(rows), step, np.int32),
       "imu": np.take(columns["imu"], rows, axis=0),
       "sensor_mask": np.take(columns["sensor_mask"], rows, axis=0),
       "frame_embedding": np.take(columns["frame_embeddings"], rows, axis=0),
@@ -137,6 +145,13 @@ class StepBatches(grain.transforms.Map):
         order = _random(self.seed, 0, epoch).permutation(self.rows)
         self._epoch_order = (epoch, order)
       return self._epoch_order[1]
+
+
+def this_host() -> grain.sharding.ShardOptions:
+  """Return which of the run's processes this is."""
+  return grain.sharding.ShardOptions(
+    shard_index=jax.process_index(), shard_count=jax.process_count()
+  )
 
 
 def _random(*key):

@@ -1,5 +1,7 @@
 """Every IMU encoder by its name."""
 
+import jax.numpy as jnp
+
 from imu2clip_jax.models import baselines, imu_encoder
 from imu2clip_jax.models.imu_encoder import Encoder
 
@@ -24,23 +26,25 @@ def build(preset: str, embed_dim: int, **options) -> Encoder:
   raise ValueError(f"preset {preset!r} is not one of {', '.join(NAMES)}")
 
 
-def from_config(options, embed_dim: int) -> Encoder:
+def from_config(options, embed_dim: int, dtype="float32") -> Encoder:
   """Make the encoder that `config.encoder` describes.
 
   Args:
     options: has `preset`, `rate_hz`, `hidden`, `width` and `activation`; the
       baselines have sizes of their own and read the first two only.
     embed_dim: D, the teacher's width.
+    dtype: of the products; parameters stay float32.
 
   Raises:
     ValueError: as `build`.
   """
+  common = {"rate_hz": options.rate_hz, "dtype": jnp.dtype(dtype)}
   if options.preset in baselines.PRESETS:
-    return build(options.preset, embed_dim, rate_hz=options.rate_hz)
+    return build(options.preset, embed_dim, **common)
   return build(
     options.preset,
     embed_dim,
-    rate_hz=options.rate_hz,
+    **common,
     hidden=options.hidden,
     width=options.width,
     activation=options.activation,
