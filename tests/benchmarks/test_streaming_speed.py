@@ -47,7 +47,7 @@ def one_core():
   [("paper", 50.0, 10), ("official", 200.0, 10), ("paper", 200.0, 2)],
 )
 def test_real_time_factor(preset, rate_hz, least):
-  """Chunks of 0.1 s as a phone sends them; four minutes after one of warm-up."""
+  """Chunks of 0.1 s, as a phone sends them; the first minute warms up."""
   stream = ImuStream(encoder(preset, rate_hz), HOP_S)
   rng = np.random.default_rng(0)
   chunk, minutes, spent, hops = 20, 4, [], 0
