@@ -9,20 +9,19 @@ Writes WORKDIR/metrics.json, report.html and recall_curves.png. metrics.json is
  "notes": what was left out, and why}.
 """
 
-import io
 import json
 import pathlib
 import sys
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from imu2clip_jax import (
   command,
   embed,
   figures,
   metrics,
+  pages,
   pretrained,
   recognition_tasks,
   report,
@@ -248,11 +247,7 @@ def _thumbnail(record):
   if not record["frames"]:
     return None
   middle = embed.decode_frame(record, len(record["frames"]) // 2)
-  image = Image.fromarray(middle)
-  image.thumbnail((_FRAME_PIXELS, _FRAME_PIXELS))
-  buffer = io.BytesIO()
-  image.save(buffer, "JPEG", quality=88)
-  return buffer.getvalue()
+  return pages.jpeg(middle, _FRAME_PIXELS)
 
 
 def _write(workdir, document, ranked, named, queries):

@@ -65,6 +65,20 @@ def constant(scores: dict) -> str:
   )
 
 
+def clock(seconds: float) -> str:
+  """Return a time as a player shows it, to a tenth of a second.
+
+  >>> clock(5), clock(3725.25), clock(-1.5)
+  ('0:05.0', '1:02:05.2', '-0:01.5')
+  """
+  tenths = round(abs(seconds) * 10)
+  minutes, tenths = divmod(tenths, 600)
+  hours, minutes = divmod(minutes, 60)
+  sign = "-" if seconds < 0 else ""
+  ahead = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+  return f"{sign}{ahead}:{tenths // 10:02d}.{tenths % 10}"
+
+
 def title(document: dict) -> str:
   """Return what was evaluated on what."""
   return f"{document['variant']} on {document['dataset']}"
@@ -117,7 +131,7 @@ def terminal(document: dict) -> str:
     for name, block in directions(document):
       cells = [_both(column, block) for column in COLUMNS]
       rows.append([name, *cells, str(block["gallery"])])
-    lines += ["", *_aligned([*rows, *chance_rows(document)])]
+    lines += ["", *aligned([*rows, *chance_rows(document)])]
     if has_untrained(document):
       lines.append(f"* {UNTRAINED}")
   if document["recognition"]:
@@ -128,7 +142,7 @@ def terminal(document: dict) -> str:
       sizes = [str(scores["n"]), str(scores["named_among"])]
       rows.append([name, *cells, constant(scores), *sizes])
     note = f"constant: macro-F1 / accuracy of {CONSTANT}"
-    lines += ["", *_aligned(rows), note]
+    lines += ["", *aligned(rows), note]
   lines += [f"note: {note}" for note in document["notes"]]
   return "\n".join(lines) + "\n"
 
@@ -190,7 +204,7 @@ def closing(documents: Sequence[dict]) -> str:
       f"{first['dataset']}, {subtitle(first)}",
       f"gallery: {' or '.join(str(size) for size in sizes)} windows",
       "",
-      *_aligned(rows, head=2),
+      *aligned(rows, head=2),
       f"R@k in %. * {UNTRAINED}. unseen: activities left out of training.",
       f"teacher alone: text→video, frames named by text. chance of macro-F1: "
       f"{CONSTANT}.",
@@ -216,8 +230,11 @@ def _both(name, scores):
   return f"{number(name, scores[name])} ({interval(name, scores)})"
 
 
-def _aligned(rows, head=1):
-  """First column to the left, the others to the right, a rule under heads."""
+def aligned(rows: Sequence[Sequence[str]], head: int = 1) -> list[str]:
+  """Return rows of equal length as lines of equal columns.
+
+  First column to the left, the others to the right, a rule under `head` lines.
+  """
   widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
   lines = []
   for row in rows:
