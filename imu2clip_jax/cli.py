@@ -13,6 +13,7 @@ VERBS = {
   "train": "train an IMU encoder into the frozen CLIP's space",
   "evaluate": "retrieval, zero-shot, linear probe, fine-tune -> report",
   "export": "a trained encoder -> one folder for others, and the hub",
+  "view": "a recording -> a .rrd file for the Rerun viewer",
   "check-sync": "offset and drift between IMU and video",
 }
 

@@ -66,7 +66,7 @@ FLOORS = [
     "report",
     "suite_tables",
   ],
-  ["build", "embed", "train", "evaluate", "check_sync", "export"],
+  ["build", "embed", "train", "evaluate", "check_sync", "export", "view"],
   ["demo", "suite", "cli", "__main__"],
 ]
 PLACE = {
