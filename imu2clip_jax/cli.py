@@ -13,6 +13,9 @@ VERBS = {
   "train": "train an IMU encoder into the frozen CLIP's space",
   "evaluate": "retrieval, zero-shot, linear probe, fine-tune -> report",
   "export": "a trained encoder -> one folder for others, and the hub",
+  "search": "find moments by text, by motion or by a picture",
+  "timeline": "what the wearer did, and when -> Markdown, JSON, subtitles",
+  "teach": "name a motion by showing it",
   "view": "a recording -> a .rrd file for the Rerun viewer",
   "check-sync": "offset and drift between IMU and video",
 }

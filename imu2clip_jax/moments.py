@@ -67,9 +67,8 @@ def merge(
     new = Moment(recording, start_s, end_s, score, [row])
     near = [m for m in found if _touch(m, new)]
     if not near:
-      if len(found) == top:
-        break
-      found.append(new)
+      if len(found) < top:
+        found.append(new)
       continue
     joined = [m for m in near if score - mean_score >= _half(m, mean_score)]
     for other in [*joined[1:], *([new] if joined else [])]:

@@ -3,8 +3,10 @@
 A recording is divided into steps of equal length. Every step gets the mean
 score of the windows that lie over it (`spread`); a hidden Markov chain that
 stays in its state with one probability and moves to any other with equal ones
-smooths them (`best_path`, `posterior`); equal neighbours become one segment.
+smooths them (`best_path`); equal neighbours become one segment (`runs`).
 """
+
+import math
 
 import numpy as np
 
@@ -34,6 +36,15 @@ def spread(starts_s, scores, window_s: float, steps_s) -> np.ndarray:
   return np.where(count > 0, mean, np.nan)
 
 
+def covering(length_s: float, hop_s: float) -> np.ndarray:
+  """Return the middles of the steps of `hop_s` that cover a length, seconds.
+
+  >>> covering(2.5, 1.0)
+  array([0.5, 1.5, 2.5])
+  """
+  return (np.arange(math.ceil(length_s / hop_s - 1e-6)) + 0.5) * hop_s
+
+
 def log_softmax(logits) -> np.ndarray:
   """Return log probabilities over the last axis.
 
@@ -61,8 +72,15 @@ def best_path(log_scores, stay: float) -> np.ndarray:
   >>> best_path(np.log([[0.9, 0.1], [0.4, 0.6], [0.9, 0.1]]), 0.9)
   array([0, 0, 0])
   """
-  log_scores, stays, switches = _chain(log_scores, stay)
+  log_scores = np.asarray(log_scores, np.float64)
   steps, states = log_scores.shape
+  if states < 2 or not steps:
+    raise ValueError(f"{steps} steps of {states} labels, expected two or more")
+  if not 1 / states <= stay < 1:
+    raise ValueError(
+      f"stay is {stay:g}, expected {1 / states:g} (of {states} labels) .. 1"
+    )
+  stays, switches = np.log(stay), np.log((1 - stay) / (states - 1))
   came_from = np.empty((steps, states), np.int64)
   best = log_scores[0]
   for t in range(1, steps):
@@ -75,48 +93,6 @@ def best_path(log_scores, stay: float) -> np.ndarray:
   for t in range(steps - 1, 0, -1):
     path[t - 1] = came_from[t, path[t]]
   return path
-
-
-def posterior(log_scores, stay: float) -> np.ndarray:
-  """Return each state's probability at each step, given all steps, [T, C].
-
-  The forward-backward recursion of the chain that `best_path` describes;
-  arguments and errors are the same.
-
-  >>> posterior(np.log([[0.9, 0.1], [0.5, 0.5]]), 0.9).round(2)
-  array([[0.9 , 0.1 ],
-         [0.82, 0.18]])
-  """
-  log_scores, stays, switches = _chain(log_scores, stay)
-  stays, switches = np.exp(stays), np.exp(switches)
-  scores = np.exp(log_scores - log_scores.max(1, keepdims=True))
-
-  def moved(p):
-    return stays * p + switches * (p.sum() - p)
-
-  def swept(rows):
-    # Each row is the belief before its own step's score came in.
-    beliefs, belief = np.empty_like(rows), np.full(rows.shape[1], 1.0)
-    for t, row in enumerate(rows):
-      beliefs[t] = belief / belief.sum()
-      belief = moved(beliefs[t] * row)
-    return beliefs
-
-  found = swept(scores) * scores * swept(scores[::-1])[::-1]
-  return found / found.sum(1, keepdims=True)
-
-
-def _chain(log_scores, stay):
-  """Return checked log scores and the log of staying and of one switch."""
-  log_scores = np.asarray(log_scores, np.float64)
-  steps, states = log_scores.shape
-  if states < 2 or not steps:
-    raise ValueError(f"{steps} steps of {states} labels, expected two or more")
-  if not 1 / states <= stay < 1:
-    raise ValueError(
-      f"stay is {stay:g}, expected {1 / states:g} (of {states} labels) .. 1"
-    )
-  return log_scores, np.log(stay), np.log((1 - stay) / (states - 1))
 
 
 def runs(states) -> list[tuple[int, int]]:

@@ -97,6 +97,35 @@ def write_cache():
   return write
 
 
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> pathlib.Path:
+  """The workdir of an encoder that was trained a little on a small world.
+
+  Copy it before writing into it. Its test wearer is "test.npz" beside it.
+  """
+  from imu2clip_jax import config, train
+  from imu2clip_jax.data import builder, windows
+  from imu2clip_jax.recordings import synthetic
+
+  folder = tmp_path_factory.mktemp("small")
+  world = {"train_wearers": 2, "validation_wearers": 0, "test_wearers": 1}
+  entries = synthetic.find(**world, recordings_per_wearer=1, duration_s=100.0)
+  options = windows.Options(rate_hz=50.0, frame_size=32)
+  builder.build("small_imu", entries, folder / "data", options)
+  (test,) = (entry for entry in entries if entry.split == "test")
+  imu = test.open().imu
+  np.savez(
+    folder / "test.npz", t_s=imu.accel_t_s, accel=imu.accel, gyro=imu.gyro
+  )
+  c = config.demo("imu_video_text")
+  c.data.dir = str(folder / "data")
+  c.teacher.path = str(pathlib.Path(__file__).parent / "golden" / "clip_tiny")
+  c.encoder.hidden = c.encoder.width = 8
+  c.train.batch_size, c.train.steps, c.optim.warmup_steps = 16, 4, 0
+  train.train(c, folder / "run")
+  return folder / "run"
+
+
 def waves(rng, rows, num_samples):
   """Each row its own mixture of slow sines, float32 [rows, num_samples, 6]."""
   cycles = rng.uniform(1, 8, (rows, 1, 6))

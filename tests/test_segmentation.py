@@ -42,23 +42,11 @@ def test_the_best_path_is_the_best_of_all(chain):
   assert found[path] == pytest.approx(max(found.values()), abs=1e-9)
 
 
-@given(chains)
-def test_the_posterior_sums_over_all_paths(chain):
-  scores, stay = drawn(chain)
-  expected = np.zeros_like(scores)
-  for path, score in every_path(scores, stay):
-    expected[np.arange(len(path)), path] += np.exp(score)
-  expected /= expected.sum(1, keepdims=True)
-  found = segmentation.posterior(scores, stay)
-  np.testing.assert_allclose(found, expected, atol=1e-9)
-
-
 def test_a_long_recording_neither_overflows_nor_vanishes():
   scores = np.random.default_rng(0).normal(0, 300, (20_000, 5))
-  found = segmentation.posterior(scores, 0.99)
-  assert np.isfinite(found).all()
-  np.testing.assert_allclose(found.sum(1), 1)
-  assert len(segmentation.best_path(scores, 0.99)) == 20_000
+  np.testing.assert_array_equal(
+    segmentation.best_path(scores, 0.2), scores.argmax(1)
+  )
 
 
 @pytest.mark.parametrize(

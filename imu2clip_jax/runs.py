@@ -1,0 +1,149 @@
+"""A trained run, opened to be asked: encoder, teacher, index, taught names."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import ml_collections
+import numpy as np
+
+from imu2clip_jax import checkpoint, pretrained, recognition, taught
+from imu2clip_jax import config as config_lib
+from imu2clip_jax import index as index_lib
+from imu2clip_jax.data import builder, windows
+from imu2clip_jax.models import teacher as teacher_lib
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+  """One workdir and what its questions need.
+
+  Attributes:
+    workdir: the run's folder.
+    encoder: what `load_imu_encoder` returned for it.
+  """
+
+  workdir: pathlib.Path
+  encoder: pretrained.ImuEmbedder
+
+  @property
+  def config(self) -> ml_collections.ConfigDict:
+    """The run's options."""
+    return self.encoder.config
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """Of the encoder, see `index.fingerprint`."""
+    return index_lib.fingerprint(self.encoder)
+
+  @functools.cached_property
+  def clip(self) -> teacher_lib.Clip:
+    """The frozen CLIP.
+
+    Raises:
+      ValueError: its weights are not those that the run was trained towards.
+    """
+    options = self.config.teacher
+    clip = teacher_lib.load_clip(options.path, normalize=options.normalize)
+    own = self.encoder.teacher
+    if clip.fingerprint != own["fingerprint"]:
+      raise ValueError(
+        f"{self.workdir} was trained towards teacher {own['name']}; "
+        f"{options.path} now holds other weights"
+      )
+    return clip
+
+  @functools.cached_property
+  def index(self) -> index_lib.Index:
+    """The embeddings that this encoder has made; others' lie beside it."""
+    return index_lib.Index(
+      self.workdir / "index" / self.fingerprint[:16],
+      self.fingerprint,
+      self.encoder.teacher["fingerprint"],
+      self.encoder.dim,
+    )
+
+  @functools.cached_property
+  def taught(self) -> dict:
+    """What was taught by example, see `taught.load`."""
+    own = self.encoder.teacher["fingerprint"]
+    return taught.load(self.workdir, self.fingerprint, own)
+
+  def cutting(self, hop_s: float, gravity: str = "") -> windows.Options:
+    """Return how recordings are cut: as the run's training data were.
+
+    Args:
+      hop_s: step from one window to the next.
+      gravity: in place of the training data's, see `windows.Options`.
+
+    Raises:
+      ValueError: a step that is not above 0, or the training data are gone and
+        `gravity` does not say how to turn the signals.
+    """
+    return windows.Options(
+      window_s=self.encoder.window_s,
+      stride_s=hop_s,
+      rate_hz=self.encoder.rate_hz,
+      num_frames=0,
+      gravity=gravity or self._gravity,
+    )
+
+  @functools.cached_property
+  def _gravity(self):
+    try:
+      return builder.describe(self.config.data.dir)["gravity"]
+    except FileNotFoundError as error:
+      raise ValueError(
+        f"{error}: how the signals of the training data were turned is not "
+        "known; say it with --gravity=none, recording or window"
+      ) from error
+
+  def names(self, texts: Sequence[str]) -> np.ndarray:
+    """Embed names: prototypes of the taught ones, prompted texts else.
+
+    Returns:
+      [C, D] unit norm.
+    """
+    found = np.zeros((len(texts), self.encoder.dim), np.float32)
+    new = [i for i, name in enumerate(texts) if name not in self.taught]
+    if new:
+      found[new] = recognition.prompt_embeddings(
+        self.clip.embed_texts,
+        [texts[i] for i in new],
+        self.config.recognition.prompts,
+      )
+    for i, name in enumerate(texts):
+      if name in self.taught:
+        found[i] = self.taught[name]["prototype"]
+    return found
+
+  @functools.cached_property
+  def logit_scale(self) -> float:
+    """The trained scale of the similarities, with text where it was trained."""
+    pairs = config_lib.VARIANTS[self.config.variant]
+    scalar = jax.ShapeDtypeStruct((), np.float32)
+    logs = checkpoint.load_params(
+      self.workdir, {"log_scale": dict.fromkeys(pairs, scalar)}
+    )["log_scale"]
+    return float(np.exp(logs["imu_text" if "imu_text" in logs else pairs[0]]))
+
+
+def open_run(workdir: str | os.PathLike) -> Run:
+  """Open the workdir of `imu2clip train`.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load_imu_encoder`; also an encoder that
+      came without its run.
+  """
+  if not workdir:
+    raise ValueError("--workdir is missing: name the run's folder")
+  encoder = pretrained.load_imu_encoder(workdir)
+  if encoder.config is None or encoder.teacher is None:
+    raise ValueError(
+      f"{workdir} is an encoder without its run: its teacher is not known; "
+      "name the workdir of `imu2clip train`"
+    )
+  return Run(pathlib.Path(workdir), encoder)

@@ -1,0 +1,235 @@
+"""Recordings as a user names them -> embeddings, kept in the run's index."""
+
+import hashlib
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from imu2clip_jax import imu as imu_lib
+from imu2clip_jax import index as index_lib
+from imu2clip_jax import logs
+from imu2clip_jax.data import windows
+from imu2clip_jax.recordings import nymeria, opening
+from imu2clip_jax.recordings import recording as recording_lib
+
+_SUFFIXES = (".mp4", ".mov", ".360", ".raw", ".vrs", ".csv", ".npz")
+# Tables of a folder that are no recordings, but say how to read them.
+_TABLES = ("recordings.csv", "segments.csv", "texts.csv", "dataset.json")
+# Windows embedded at once, so that hours of motion need little memory.
+_BLOCK_WINDOWS = 1024
+_RANGE = re.compile(r"(.+):(\d+(?:\.\d*)?)-(\d+(?:\.\d*)?)")
+
+
+def parse(place: str) -> tuple[pathlib.Path, tuple[float, float] | None]:
+  """Split "REC:12.0-17.5" into the recording and the seconds asked for.
+
+  Raises:
+    ValueError: the range ends before it starts.
+
+  >>> parse("walk.csv:12-17.5")[1], parse("walk.csv")[1]
+  ((12.0, 17.5), None)
+  """
+  match = _RANGE.fullmatch(str(place))
+  if match is None or pathlib.Path(place).exists():
+    return pathlib.Path(place), None
+  start_s, end_s = float(match[2]), float(match[3])
+  if end_s <= start_s:
+    raise ValueError(f"{place}: the range ends before it starts")
+  return pathlib.Path(match[1]), (start_s, end_s)
+
+
+def embed_recording(
+  encoder,
+  recording: recording_lib.Recording,
+  options: windows.Options,
+  span_s: tuple[float, float] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Cut a recording and embed its windows, block by block.
+
+  Args:
+    encoder: what `load_imu_encoder` returns.
+    recording: see `Recording`.
+    options: how to cut; the step is its stride.
+    span_s: only this stretch; one shorter than a window gives the window around
+      its middle.
+
+  Returns:
+    (starts_s [N], embeddings [N, D] unit norm).
+
+  Raises:
+    ValueError: the signal is shorter than a window, `span_s` is outside it, or
+      it cannot be used; names the recording.
+  """
+  who = f"recording {recording.recording_id!r}"
+  sensors = recording.imu
+  try:
+    for warning in windows.check_units(sensors):
+      print(f"check {who}: {warning}", file=sys.stderr)
+    grid = imu_lib.to_grid(
+      sensors.accel_t_s,
+      sensors.accel,
+      sensors.gyro_t_s,
+      sensors.gyro,
+      options.rate_hz,
+    )
+  except ValueError as error:
+    raise ValueError(f"{who}: {error}") from error
+  starts = _starts(who, grid.span_s, options, span_s)
+  kept, parts = [], []
+  with logs.progress(
+    what=f"embed {recording.recording_id}", unit="windows", total=len(starts)
+  ) as bar:
+    for i in range(0, len(starts), _BLOCK_WINDOWS):
+      block = starts[i : i + _BLOCK_WINDOWS]
+      cut = windows.signals(grid, block, sensors.frame, options)
+      kept.append(cut.starts_s)
+      parts.append(encoder.embed(cut.imu, options.rate_hz, cut.sensor_mask))
+      bar.update(len(block))
+  starts = np.concatenate(kept)
+  if not len(starts):
+    raise ValueError(
+      f"{who}: no window of {options.window_s:g} s has a signal over "
+      f"{options.min_coverage:.0%} of it"
+    )
+  return starts, np.concatenate(parts)
+
+
+def _starts(who, signal_s, options, span_s):
+  length_s = signal_s[1] - signal_s[0]
+  if length_s < options.window_s - 1e-6:
+    raise ValueError(
+      f"{who} holds {length_s:.2f} s of IMU, less than one window of the "
+      f"encoder, {options.window_s:g} s"
+    )
+  if span_s is None:
+    return imu_lib.stride_starts(signal_s, options.window_s, options.stride_s)
+  if span_s[1] > signal_s[1] + 0.05 or span_s[0] < signal_s[0] - 0.05:
+    raise ValueError(
+      f"{who}: {span_s[0]:g}-{span_s[1]:g} s is not inside its IMU, "
+      f"{signal_s[0]:.2f}-{signal_s[1]:.2f} s"
+    )
+  starts, _ = imu_lib.segment_starts(
+    [span_s], signal_s, options.window_s, options.stride_s
+  )
+  return starts
+
+
+def index_recording(
+  index: index_lib.Index, encoder, path: pathlib.Path, options: windows.Options
+) -> index_lib.Segment:
+  """Return the segment of a recording, embedding it if it is new or changed.
+
+  Sizes and times of modification of its files tell; an outdated segment is
+  removed.
+
+  Args:
+    index: where it is kept.
+    encoder: what `load_imu_encoder` returns.
+    path: what `open_recording` takes.
+    options: how to cut.
+
+  Raises:
+    FileNotFoundError, ValueError: as `open_recording` and `embed_recording`.
+  """
+  place = [str(path.resolve()), options.stride_s, options.gravity]
+  key = _digest([place, options.window_s, options.rate_hz, _state(path)])
+  found = index.find(key)
+  if found is not None:
+    return found
+  recording = opening.open_recording(path)
+  starts, embeddings = embed_recording(encoder, recording, options)
+  for old in [s for s in index.segments if s.about.get("place") == place]:
+    index.remove(old.key)
+  about = {
+    "recording_id": recording.recording_id,
+    "wearer_id": recording.wearer_id,
+    "path": str(path),
+  }
+  return index.append(
+    key,
+    embeddings,
+    starts,
+    starts + options.window_s,
+    np.zeros(len(starts), np.int32),
+    [about],
+    {"place": place},
+  )
+
+
+def index_all(
+  index: index_lib.Index,
+  encoder,
+  paths: Sequence[str],
+  options: windows.Options,
+) -> list[index_lib.Segment]:
+  """Return the segments of all recordings under some paths.
+
+  Args:
+    index, encoder, options: see `index_recording`.
+    paths: recordings, or folders of recordings. A file of a folder that cannot
+      be used is named on stderr and passed over; a file that was named itself
+      must be usable.
+
+  Raises:
+    FileNotFoundError: no such path.
+    ValueError: a recording cannot be used, or a folder holds none.
+  """
+  found = {}
+  for path in map(pathlib.Path, paths):
+    if not path.exists():
+      raise FileNotFoundError(f"no file or folder {path}")
+    if not path.is_dir() or _is_recording(path):
+      segment = index_recording(index, encoder, path, options)
+      found[segment.key] = segment
+      continue
+    inside = _index_folder(index, encoder, path, options)
+    if not inside:
+      raise ValueError(f"{path} holds no recording that can be used")
+    found |= {segment.key: segment for segment in inside}
+  # An outdated segment may have gone meanwhile, and rows moved.
+  return [s for s in index.segments if s.key in found]
+
+
+def _index_folder(index, encoder, folder, options):
+  found, seen = [], set()
+  for path in sorted(folder.rglob("*")):
+    if path.suffix.lower() not in _SUFFIXES or path.name in _TABLES:
+      continue
+    try:
+      segment = index_recording(index, encoder, path, options)
+    except (ValueError, OSError) as error:
+      message = " ".join(str(error).split())
+      print(f"passed over {path}: {message}", file=sys.stderr)
+      continue
+    # A video and its IMU file are one recording.
+    who = path.parent, segment.about["recordings"][0]["recording_id"]
+    if who not in seen:
+      seen.add(who)
+      found.append(segment)
+  return found
+
+
+def _is_recording(folder):
+  return nymeria.is_sequence(folder) or any(folder.glob("*.vrs"))
+
+
+def _state(path):
+  """Sizes and times of all files that a recording may be read from."""
+  if path.is_dir():
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+  else:
+    # P01_01-accl.csv is read together with P01_01-gyro.csv.
+    stem = path.stem.rsplit("-", 1)[0]
+    files = {p for p in path.parent.iterdir() if p.name.startswith(stem)}
+    files |= {path.parent / name for name in _TABLES}
+    files = sorted(p for p in files if p.is_file())
+  stats = [(str(p), p.stat()) for p in files]
+  return [[name, s.st_size, s.st_mtime_ns] for name, s in stats]
+
+
+def _digest(what):
+  return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
