@@ -132,7 +132,7 @@ class StepBatches(grain.transforms.Map):
     if self.text_choice == "nearest":
       return ids[:, 0]
     # Drawn for the whole global batch, so that hosts agree on every row.
-    draw = _random(self.seed, 1, step).random(self.batch_size)
+    draw = random(self.seed, 1, step).random(self.batch_size)
     start = self.shard.shard_index * len(rows)
     count = np.maximum((ids >= 0).sum(1), 1)
     choice = (draw[start : start + len(rows)] * count).astype(np.int64)
@@ -142,7 +142,7 @@ class StepBatches(grain.transforms.Map):
     # Prefetch threads share the last epoch's order.
     with self._lock:
       if self._epoch_order[0] != epoch:
-        order = _random(self.seed, 0, epoch).permutation(self.rows)
+        order = random(self.seed, 0, epoch).permutation(self.rows)
         self._epoch_order = (epoch, order)
       return self._epoch_order[1]
 
@@ -154,7 +154,7 @@ def this_host() -> grain.sharding.ShardOptions:
   )
 
 
-def _random(*key):
+def random(*key):
   return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
