@@ -1,14 +1,19 @@
 """`imu2clip evaluate`: retrieval and recognition of one trained encoder.
 
-Writes WORKDIR/metrics.json, report.html and recall_curves.png. metrics.json is
+Writes WORKDIR/metrics.json, report.html and recall_curves.png; asked on another
+data set, into WORKDIR/evaluations/NAME-FINGERPRINT. metrics.json is
 {"dataset", "variant", "teacher", "seed", "split", "protocol", "encoder",
  "counts": the split's windows and what they hold,
  "retrieval": direction -> what `retrieval.measure` returns,
  "recognition": task -> what `recognition.score` returns,
+ "retrieval_official": the same with the official gallery (thorough),
+ "calibration", "abstention": task -> what `confidence.assess` returns,
+ "few_shot": what `few_shot.curve` returns (thorough),
  "per_wearer": wearer -> {"windows", "R@10 DIRECTION", "zero_shot accuracy"},
  "notes": what was left out, and why}.
 """
 
+import importlib
 import json
 import pathlib
 import sys
@@ -19,9 +24,9 @@ import numpy as np
 from imu2clip_jax import (
   command,
   embed,
+  examples,
   figures,
   metrics,
-  pages,
   pretrained,
   recognition_tasks,
   report,
@@ -32,9 +37,8 @@ from imu2clip_jax import config as config_lib
 from imu2clip_jax.data import builder, cache
 
 PROTOCOLS = ("full", "official")
-# Queries shown in the report, by direction, and the size of their frames.
-_SHOWN = {"text->imu": 6, "imu->video": 4}
-_FRAME_PIXELS = 224
+# A suite stands above the verbs that it runs, so it is named, not imported.
+_SUITES = {"paper": "imu2clip_jax.suite"}
 
 
 def evaluate(
@@ -46,17 +50,20 @@ def evaluate(
   labels: Sequence[str] = (),
   protocol: str = "full",
   fine_tune: bool = True,
+  thorough: bool = False,
 ) -> dict:
   """Measure a trained encoder and write the three files into its workdir.
 
   Args:
     workdir: the run's folder.
     encoder: what `load_imu_encoder` returned for it; None loads it.
-    data_dir: another data set than the run's; its windows are embedded first.
+    data_dir: another data set than the run's; its windows are embedded first,
+      and the files go to `folder_of` it. Classes are matched by their text.
     split: another split than config.data.test_split.
     labels: the activities to tell apart; empty means all of the data set's.
     protocol: "full" ranks the whole split, "official" 320 windows of it.
     fine_tune: also fine-tune, the slowest part.
+    thorough: also the few-shot curve, and both galleries.
 
   Returns:
     what metrics.json holds; the module docstring describes it.
@@ -78,18 +85,31 @@ def evaluate(
   _check_teacher(workdir, encoder, windows.meta["teacher"])
   names = recognition_tasks.vocabulary(windows.label_names, labels)
 
-  rows = np.arange(len(windows))
+  every = rows = np.arange(len(windows))
   sides = retrieval.sides(
-    windows, retrieval.embed_windows(encoder, windows, rows)
+    windows, retrieval.embed_windows(encoder, windows, every)
   )
+  official = retrieval.official_rows(windows.recording_ids, config.seed)
   if protocol == "official":
-    rows = retrieval.official_rows(windows.recording_ids, config.seed)
+    rows = official
   pairs = config_lib.VARIANTS[config.variant]
   texts = np.asarray(windows.text_ids)[:, 0]
   blocks, ranked = retrieval.measure(sides, rows, texts, pairs, config.seed)
-  scores, named, notes = recognition_tasks.run(
-    config, encoder, cache_dir, windows, sides, names, fine_tune
+  found, named, notes = recognition_tasks.run(
+    config,
+    encoder,
+    cache_dir,
+    windows,
+    sides,
+    names,
+    fine_tune,
+    scale=_trained_scale(workdir),
+    shots=thorough,
   )
+  if thorough:
+    found["retrieval_official"], _ = retrieval.measure(
+      sides, official, texts, pairs, config.seed
+    )
   document = {
     "dataset": windows.meta["dataset"],
     "variant": config.variant,
@@ -104,13 +124,46 @@ def evaluate(
     },
     "counts": _counts(windows),
     "retrieval": blocks,
-    "recognition": scores,
+    **found,
     "per_wearer": _per_wearer(windows, ranked, named),
     "notes": _retrieval_notes(windows, rows, blocks) + notes,
   }
-  queries = _queries(config, windows, sides, ranked)
-  _write(workdir, document, ranked, named, queries)
+  queries = examples.collect(config, windows, sides, ranked)
+  folder = workdir
+  if data_dir:
+    folder = folder_of(workdir, encoder.config.data.dir, data_dir)
+  folder.mkdir(parents=True, exist_ok=True)
+  _write(folder, document, ranked, named, queries)
   return document
+
+
+def folder_of(
+  workdir: str | pathlib.Path, own_dir: str, data_dir: str
+) -> pathlib.Path:
+  """Return where an evaluation goes: the workdir, or a folder of its own.
+
+  Args:
+    workdir: the run's folder.
+    own_dir: the data set that the run was trained on.
+    data_dir: the one it is asked on.
+  """
+  if pathlib.Path(own_dir).resolve() == pathlib.Path(data_dir).resolve():
+    return pathlib.Path(workdir)
+  info = builder.describe(data_dir)
+  name = f"{info['name']}-{info['fingerprint'][:8]}"
+  return pathlib.Path(workdir) / "evaluations" / name
+
+
+def _trained_scale(workdir):
+  """The logit scale that training ended with, of imu and text if it can be."""
+  path = workdir / "train.jsonl"
+  if not path.is_file():
+    return None
+  scales = {}
+  for line in path.read_text().splitlines():
+    values = json.loads(line)
+    scales |= {k: v for k, v in values.items() if k.startswith("scale/")}
+  return scales.get("scale/imu_text", scales.get("scale/imu_video"))
 
 
 def _check_teacher(workdir, encoder, teacher):
@@ -193,63 +246,6 @@ def _per_wearer(windows, ranked, named):
   return table
 
 
-def _queries(config, windows, sides, ranked):
-  """Some queries with what they found, as the report shows them."""
-  records = builder.open_windows(config.data.dir, windows.name)
-  queries = []
-  for direction, count in _SHOWN.items():
-    if direction not in ranked:
-      continue
-    rows, ranks = ranked[direction]
-    drawn = retrieval.examples(
-      sides,
-      direction,
-      rows,
-      ranks,
-      np.asarray(windows.labels),
-      count=count,
-      seed=config.seed,
-    )
-    for example in drawn:
-      hits = [
-        _card(windows, records, row) | {"match": row == example["row"]}
-        for row in example["hits"]
-      ]
-      queries.append(
-        {
-          "direction": direction,
-          "query": _card(windows, records, example["row"]),
-          "rank": example["rank"],
-          "gallery": len(rows),
-          "hits": hits,
-        }
-      )
-  return queries
-
-
-def _card(windows, records, row):
-  record = records[row]
-  minutes, seconds = divmod(int(windows.start_s[row]), 60)
-  label = windows.labels[row]
-  return {
-    "frame": _thumbnail(record),
-    "signal": figures.signals(
-      windows.imu[row], windows.meta["rate_hz"], windows.sensor_mask[row]
-    ),
-    "text": record["texts"][0] if record["texts"] else "",
-    "label": windows.label_names[label] if label >= 0 else "",
-    "source": f"{windows.recording_ids[row]}, {minutes}:{seconds:02d}",
-  }
-
-
-def _thumbnail(record):
-  """The middle frame as a small JPEG, or None."""
-  if not record["frames"]:
-    return None
-  middle = embed.decode_frame(record, len(record["frames"]) // 2)
-  return pages.jpeg(middle, _FRAME_PIXELS)
-
-
 def _write(workdir, document, ranked, named, queries):
   pictures = {}
   if ranked:
@@ -305,11 +301,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--no-fine-tune", action="store_true", help="leave the slowest part out"
   )
   parser.add_argument(
+    "--thorough",
+    action="store_true",
+    help="also the few-shot curve, and both galleries",
+  )
+  parser.add_argument(
+    "--suite",
+    choices=_SUITES,
+    help="train and evaluate every row of the paper's tables and the baselines "
+    "below --workdir; finished cells are not run again",
+  )
+  parser.add_argument(
+    "--config",
+    help="of --suite: its recipe, data and teacher, with "
+    "--config.group.key=value (default: the demo's world and recipe)",
+  )
+  parser.add_argument(
+    "--seeds", type=int, default=3, help="of --suite: runs of a variant"
+  )
+  parser.add_argument(
     "--json", action="store_true", help="metrics.json on stdout, no tables"
   )
-  args = parser.parse_args(argv)
+  args, overrides = parser.parse_known_args(argv)
   if not args.workdir:
     raise ValueError("--workdir is missing: name the run's folder")
+  if args.suite:
+    suite = importlib.import_module(_SUITES[args.suite])
+    return suite.command(args, overrides)
+  if overrides or args.config:
+    parser.error(f"{(overrides or ['--config'])[0]} is for --suite alone")
   document = evaluate(
     args.workdir,
     data_dir=args.data_dir,
@@ -317,12 +337,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     labels=[name.strip() for name in args.labels.split(";") if name.strip()],
     protocol=args.protocol,
     fine_tune=not args.no_fine_tune,
+    thorough=args.thorough,
   )
   if args.json:
     command.print_json(document)
     return 0
   print(tables.terminal(document))
-  print(f"{pathlib.Path(args.workdir) / 'report.html'} shows more")
+  folder = pathlib.Path(args.workdir)
+  if args.data_dir:
+    own = pretrained.load_imu_encoder(folder).config.data.dir
+    folder = folder_of(folder, own, args.data_dir)
+  print(f"{folder / 'report.html'} shows more")
   return 0
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from imu2clip_jax import logistic, metrics, optim
+from imu2clip_jax.data import augment
 
 _RESAMPLES = 1000
 _CHUNK_ROWS = 256
@@ -110,6 +111,23 @@ def linear_probe(
   Raises:
     ValueError: a split without a labelled row, or no penalty.
   """
+  head, chosen = fit_probe(
+    train_x, train_y, validation_x, validation_y, len(label_names), penalties
+  )
+  predictions = name(head, test_x)
+  scores = score(test_y, predictions, label_names) | {"l2": chosen}
+  return scores, predictions, head
+
+
+def fit_probe(
+  train_x: np.ndarray,
+  train_y: np.ndarray,
+  validation_x: np.ndarray,
+  validation_y: np.ndarray,
+  num_classes: int,
+  penalties: Sequence[float],
+) -> tuple[dict, float]:
+  """Fit the head of `linear_probe`; returns it and the chosen penalty."""
   if not penalties:
     raise ValueError("config.recognition.probe_l2 names no penalty")
   rows = _labelled(train_y, "training")
@@ -127,22 +145,29 @@ def linear_probe(
   solution, best_f1, worse = None, -1.0, 0
   for l2 in sorted(penalties, reverse=True):
     solution = logistic.fit(
-      x, y, len(label_names), l2, start=solution, tolerance=1e-4
+      x, y, num_classes, l2, start=solution, tolerance=1e-4
     )
-    named = _name(head_of(solution), validation_x[checked])
-    f1 = _macro_f1(validation_y[checked], named, len(label_names))
+    named = name(head_of(solution), validation_x[checked])
+    f1 = _macro_f1(validation_y[checked], named, num_classes)
     worse = 0 if f1 > best_f1 else worse + 1
     if not worse:
       best_f1, chosen, start = f1, l2, solution
     if worse == 2:
       break
   solution = logistic.fit(
-    x, y, len(label_names), chosen, start=start, tolerance=1e-5
+    x, y, num_classes, chosen, start=start, tolerance=1e-5
   )
-  head = head_of(solution)
-  predictions = _name(head, test_x)
-  scores = score(test_y, predictions, label_names) | {"l2": float(chosen)}
-  return scores, predictions, head
+  return head_of(solution), float(chosen)
+
+
+def logits(head: dict, x: np.ndarray) -> np.ndarray:
+  """Return float64 [N, C]: what a probe's head says of embeddings [N, D]."""
+  return np.asarray(x, np.float64) @ head["kernel"] + head["bias"]
+
+
+def name(head: dict, x: np.ndarray) -> np.ndarray:
+  """Return int [N]: the class that a probe's head gives each embedding."""
+  return np.argmax(logits(head, x), axis=1)
 
 
 def fine_tune(
@@ -159,6 +184,10 @@ def fine_tune(
   learning_rate: float,
   weight_decay: float = 1e-2,
   checks: int = 10,
+  change: Callable | None = None,
+  mixup: float = 0.0,
+  label_smoothing: float = 0.0,
+  ema: float = 0.0,
   seed: int = 0,
   progress: Callable[[Iterable], Iterable] = iter,
 ) -> tuple[dict, np.ndarray]:
@@ -181,6 +210,11 @@ def fine_tune(
     learning_rate: its peak.
     weight_decay: of matrices.
     checks: looks at the validation split.
+    change: (step, imu, sensor_mask) -> both, augmented; None leaves them.
+    mixup: see `augment.mixup`; 0 mixes nothing.
+    label_smoothing: share of a label that is spread over all names.
+    ema: what a step keeps of the running mean of parameters, which is what is
+      looked at and kept; 0 takes the parameters themselves.
     seed: of the order of windows.
     progress: wraps the steps, for a progress bar.
 
@@ -196,38 +230,52 @@ def fine_tune(
     optim.schedule("cosine", learning_rate, steps), weight_decay
   )
 
-  def logits(params, imu, sensor_mask):
+  def say(params, imu, sensor_mask):
     x = encoder.apply(params["encoder"], imu, sensor_mask=sensor_mask)
     return x @ params["kernel"] + params["bias"][None, :]
 
-  def loss(params, imu, sensor_mask, labels):
-    z = logits(params, imu, sensor_mask)
-    return optax.softmax_cross_entropy_with_integer_labels(z, labels).mean()
+  def loss(params, index, imu, sensor_mask, labels):
+    targets = jax.nn.one_hot(labels, len(label_names))
+    targets = optax.smooth_labels(targets, label_smoothing)
+    if change is not None:
+      imu, sensor_mask = change(index, imu, sensor_mask)
+    if mixup:
+      key = jax.random.fold_in(jax.random.key(seed), index)
+      imu, targets = augment.mixup(key, imu, targets, mixup)
+    z = say(params, imu, sensor_mask)
+    return optax.softmax_cross_entropy(z, targets).mean()
 
   @jax.jit
-  def step(params, opt_state, *batch):
+  def step(params, mean, opt_state, *batch):
     gradients = jax.grad(loss)(params, *batch)
     updates, opt_state = optimizer.update(gradients, opt_state, params)
-    return optax.apply_updates(params, updates), opt_state
+    params = optax.apply_updates(params, updates)
+    mean = jax.tree.map(lambda a, b: ema * a + (1 - ema) * b, mean, params)
+    return params, mean, opt_state
 
-  named = jax.jit(lambda *args: jnp.argmax(logits(*args), axis=1))
-  tuned = {name: jnp.asarray(x, jnp.float32) for name, x in head.items()}
+  named = jax.jit(lambda *args: jnp.argmax(say(*args), axis=1))
+  tuned = {key: jnp.asarray(x, jnp.float32) for key, x in head.items()}
   tuned["encoder"] = params
-  opt_state, best_f1 = optimizer.init(tuned), -1.0
+  mean, opt_state, best_f1 = tuned, optimizer.init(tuned), -1.0
   every = -(-steps // checks)
   order = _order(rows, steps, batch_size, seed)
   for index, batch in enumerate(progress(order), start=1):
-    tuned, opt_state = step(
-      tuned, opt_state, *_columns(train, batch), train["labels"][batch]
+    tuned, mean, opt_state = step(
+      tuned,
+      mean,
+      opt_state,
+      np.int32(index),
+      *_columns(train, batch),
+      train["labels"][batch],
     )
     if index % every == 0 or index == steps:
       f1 = _macro_f1(
         validation["labels"][checked],
-        _in_chunks(named, tuned, validation, checked),
+        _in_chunks(named, mean, validation, checked),
         len(label_names),
       )
       if f1 > best_f1:
-        best_f1, kept, best = f1, index, tuned
+        best_f1, kept, best = f1, index, mean
   predictions = _in_chunks(named, best, test, np.arange(len(test["labels"])))
   scores = score(test["labels"], predictions, label_names) | {"step": kept}
   return scores, predictions
@@ -292,10 +340,6 @@ def _labelled(labels, what):
 
 def _macro_f1(labels, predictions, num_classes):
   return metrics.macro_f1(metrics.confusion(labels, predictions, num_classes))
-
-
-def _name(head, x):
-  return np.argmax(np.asarray(x, np.float64) @ head["kernel"] + head["bias"], 1)
 
 
 def _order(rows, steps, batch_size, seed):

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from imu2clip_jax import logs, recognition, retrieval
-from imu2clip_jax.data import cache
+from imu2clip_jax import confidence, few_shot, logs, recognition, retrieval
+from imu2clip_jax.data import augment, cache
 from imu2clip_jax.models import teacher as teacher_lib
 
 _UNLABELLED, _OTHER = -1, -2
@@ -29,6 +29,8 @@ def run(
   sides: dict,
   names: Sequence[str],
   fine_tune: bool = True,
+  scale: float | None = None,
+  shots: bool = False,
 ) -> tuple[dict, dict | None, list[str]]:
   """Run every task that the labels allow.
 
@@ -40,25 +42,79 @@ def run(
     sides: see `retrieval.sides`.
     names: the activities to tell apart, see `vocabulary`.
     fine_tune: also fine-tune.
+    scale: the trained logit scale, to judge the confidence of zero-shot; None
+      if the run has none.
+    shots: also draw the few-shot curve.
 
   Returns:
-    task -> scores; {"rows", "labels", "predictions", "names"} of `zero_shot`,
-    or None; notes on what was left out.
+    {"recognition": task -> scores, "calibration" and "abstention": task -> see
+    `confidence.assess`, "few_shot": see `few_shot.curve`};
+    {"rows", "labels", "predictions", "names"} of `zero_shot`, or None; notes on
+    what was left out.
   """
+  found = {"recognition": {}, "calibration": {}, "abstention": {}}
   codes = _codes(windows, names)
   if not (codes >= 0).any():
-    return {}, None, ["recognition left out: no window has a label"]
+    return found, None, ["recognition left out: no window has a label"]
   absent = [name for k, name in enumerate(names) if not (codes == k).any()]
   notes = [f"no window of {', '.join(absent)}"] if absent else []
   if (codes == _OTHER).any():
     count = (codes == _OTHER).sum()
     notes.append(f"{count} windows with labels outside --labels are not named")
   seen = [n for n in names if n not in config.data.held_out_labels]
-  scores, named = _zero_shot(config, windows, sides, names, seen)
-  learned, more = _supervised(
+  found["recognition"], named, texts = _zero_shot(
+    config, windows, sides, names, seen
+  )
+  scores, learned, more = _supervised(
     config, encoder, cache_dir, windows, sides["imu"][0], seen, fine_tune
   )
-  return scores | learned, named, notes + more
+  found["recognition"] |= scores
+  asked = _asked(windows, sides, names, seen)
+  if asked is not None:
+    for task, said in _sayings(learned, texts, scale):
+      found["calibration"][task], found["abstention"][task] = confidence.assess(
+        *said(*asked, learned.get("validation"))
+      )
+  if shots and learned:
+    test = sides["imu"][0], np.maximum(_codes(windows, seen), _UNLABELLED)
+    found["few_shot"] = few_shot.curve(
+      learned["train"],
+      learned["validation"],
+      test,
+      seen,
+      config.recognition.probe_l2,
+      seed=config.seed,
+    )
+  return found, named, notes + more
+
+
+def _asked(windows, sides, names, seen):
+  """(embeddings, labels, embeddings of unseen activities), or None."""
+  x, has = sides["imu"]
+  codes = _codes(windows, seen)
+  rows = np.flatnonzero(has & (codes >= 0))
+  if not len(rows):
+    return None
+  strange = has & (codes == _OTHER) & (_codes(windows, names) >= 0)
+  return x[rows], codes[rows], x[strange]
+
+
+def _sayings(learned, texts, scale):
+  """Yield (task, function of `_asked` that makes logits for `assess`)."""
+
+  def with_logits(say):
+    def said(x, labels, strange, validation):
+      if validation is not None:
+        validation = say(validation[0]), validation[1]
+      return say(x), labels, say(strange), validation
+
+    return said
+
+  if scale is not None:
+    yield "zero_shot", with_logits(lambda x: scale * (x @ texts.T))
+  if learned:
+    head = learned["head"]
+    yield "linear_probe", with_logits(lambda x: recognition.logits(head, x))
 
 
 def vocabulary(known: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -110,17 +166,17 @@ def _zero_shot(config, windows, sides, names, seen):
       scores["zero_shot_unseen" + suffix], _ = recognition.zero_shot(
         x[rows], texts, codes[rows], names, averaged=np.unique(codes[rows])
       )
-  return scores, named
+  return scores, named, seen_texts
 
 
 def _supervised(config, encoder, cache_dir, windows, imu, names, fine_tune):
   codes = _codes(windows, names)
   rows = np.flatnonzero(codes >= _UNLABELLED)
   if not (codes[rows] >= 0).any():
-    return {}, []
+    return {}, {}, []
   parts, why = _training_parts(config, cache_dir, windows, names)
   if parts is None:
-    return {}, [f"linear probe and fine-tune left out: {why}"]
+    return {}, {}, [f"linear probe and fine-tune left out: {why}"]
   notes = [why] if why else []
   (train, train_y), (validation, validation_y) = parts
   train_rows = np.flatnonzero(train_y >= 0)
@@ -134,11 +190,19 @@ def _supervised(config, encoder, cache_dir, windows, imu, names, fine_tune):
       f"no training window of {', '.join(missing)}: linear probe and fine-tune "
       "cannot name them"
     )
-  scores, _, head = recognition.linear_probe(
-    retrieval.embed_windows(encoder, train, train_rows),
-    train_y[train_rows],
-    retrieval.embed_windows(encoder, validation, validation_rows),
-    validation_y[validation_rows],
+  learned = {
+    "train": (
+      retrieval.embed_windows(encoder, train, train_rows),
+      train_y[train_rows],
+    ),
+    "validation": (
+      retrieval.embed_windows(encoder, validation, validation_rows),
+      validation_y[validation_rows],
+    ),
+  }
+  scores, _, learned["head"] = recognition.linear_probe(
+    *learned["train"],
+    *learned["validation"],
     imu[rows],
     codes[rows],
     names,
@@ -153,14 +217,18 @@ def _supervised(config, encoder, cache_dir, windows, imu, names, fine_tune):
       _part(validation, validation_y),
       _part(windows, codes),
       names,
-      head=head,
+      head=learned["head"],
       steps=config.recognition.fine_tune_steps,
       batch_size=config.recognition.fine_tune_batch_size,
       learning_rate=config.recognition.fine_tune_learning_rate,
+      change=augment.from_config(config.augment, config.seed),
+      mixup=config.recognition.fine_tune_mixup,
+      label_smoothing=config.recognition.fine_tune_label_smoothing,
+      ema=config.recognition.fine_tune_ema,
       seed=config.seed,
       progress=functools.partial(logs.progress, what="fine-tune", unit="steps"),
     )
-  return found, notes
+  return found, learned, notes
 
 
 def _part(windows, labels):

@@ -1,0 +1,296 @@
+"""`imu2clip evaluate --suite=paper`: the paper's Tables 2 and 3, all rows.
+
+Every cell is one run in ROOT/cells/ROW/seed_K, finished when its metrics.json
+is there; the same command goes on where it was. ROOT/suite.json, suite.md and
+suite.html are written anew after every cell. Without a config the world, the
+teacher and the recipe are the demo's.
+"""
+
+import copy
+import dataclasses
+import json
+import pathlib
+import sys
+import time
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+
+from imu2clip_jax import (
+  checkpoint,
+  demo,
+  embed,
+  evaluate,
+  imu,
+  pretrained,
+  suite_tables,
+)
+from imu2clip_jax import command as command_lib
+from imu2clip_jax import config as config_lib
+from imu2clip_jax import train as train_lib
+from imu2clip_jax.data import cache
+from imu2clip_jax.models import encoders
+
+# The released network only fits windows that its pooling leaves 32 samples of.
+_RATE_HZ = {"official_swapped": 200.0}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cell:
+  """One run of the suite.
+
+  Attributes:
+    row: its row of the tables; several seeds share one.
+    group: "variants" or "baselines".
+    config: every option.
+    trained: False for the random encoder, which is evaluated as it begins.
+  """
+
+  row: str
+  group: str
+  config: ml_collections.ConfigDict
+  trained: bool = True
+
+  @property
+  def name(self) -> str:
+    return f"{self.row}/seed_{self.config.seed}"
+
+
+def cells(config: ml_collections.ConfigDict, seeds: int) -> list[Cell]:
+  """Return the cells: variants by seed, then the baselines, one seed each.
+
+  Args:
+    config: the recipe; baselines have its variant, and differ in one thing.
+    seeds: runs of each variant, from config.seed on.
+
+  Raises:
+    ValueError: less than one seed.
+  """
+  if seeds < 1:
+    raise ValueError(f"--seeds is {seeds}, expected 1 or more")
+  made = [
+    Cell(variant, "variants", _changed(config, variant=variant, seed=seed))
+    for variant in config_lib.VARIANTS
+    for seed in range(config.seed, config.seed + seeds)
+  ]
+  made.append(Cell("random encoder", "baselines", _changed(config), False))
+  for objective in ("simclr", "distill"):
+    changed = _changed(config, {"loss.objective": objective})
+    made.append(Cell(f"objective {objective}", "baselines", changed))
+  for preset in encoders.NAMES:
+    if preset == config.encoder.preset:
+      continue
+    options = {"encoder.preset": preset}
+    if preset in _RATE_HZ:
+      options["encoder.rate_hz"] = _RATE_HZ[preset]
+    made.append(
+      Cell(f"encoder {preset}", "baselines", _changed(config, options))
+    )
+  return made
+
+
+def run(
+  workdir: str | pathlib.Path,
+  config: ml_collections.ConfigDict | None = None,
+  *,
+  seeds: int = 3,
+  data_dir: str = "",
+  fine_tune: bool = True,
+) -> dict:
+  """Train and evaluate every cell that is not finished; write the summary.
+
+  Args:
+    workdir: of the whole suite.
+    config: recipe, data and teacher; None for the demo's, which are made first.
+    seeds: runs of each variant.
+    data_dir: another data set, on which the variants are asked as well.
+    fine_tune: also fine-tune.
+
+  Returns:
+    what suite.json holds, see `suite_tables`; a broken cell is under "failed"
+    with its reason.
+
+  Raises:
+    ValueError: a finished cell was run with other options.
+  """
+  workdir = pathlib.Path(workdir)
+  config = config or _demo_config(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  meta, left_out, possible = _look(config)
+  rows, failed, finished = {}, {}, False
+  todo = [c for c in cells(config, seeds) if c.config.variant in possible]
+  for place, cell in enumerate(todo, start=1):
+    print(f"-- {place}/{len(todo)} {cell.name}", file=sys.stderr, flush=True)
+    row = rows.setdefault(
+      cell.row, {"name": cell.row, "group": cell.group, "documents": []}
+    )
+    try:
+      row["documents"].append(_finish(workdir, cell, fine_tune))
+      if data_dir and cell.group == "variants":
+        name = f"{cell.row}, asked on another data set"
+        other = rows.setdefault(
+          name, {"name": name, "group": "transfer", "documents": []}
+        )
+        folder = workdir / "cells" / cell.name
+        other["documents"].append(_transfer(folder, cell, data_dir))
+    except OtherOptionsError:
+      raise
+    except Exception as error:  # one broken cell must not cost the others
+      logging.exception("cell %s", cell.name)
+      failed[cell.name] = f"{type(error).__name__}: {error}"
+    finished = place == len(todo)
+    suite = {
+      "dataset": meta["dataset"],
+      "teacher": meta["teacher"]["name"],
+      "finished": finished,
+      "rows": [row for row in rows.values() if row["documents"]],
+      "failed": failed,
+      "left_out": left_out,
+    }
+    _write(workdir, suite)
+    jax.clear_caches()
+  return suite
+
+
+class OtherOptionsError(ValueError):
+  """A cell's folder holds a run with other options."""
+
+
+def _demo_config(workdir):
+  config = config_lib.demo("imu_video_text")
+  config.data.dir = str(workdir / "data")
+  config.teacher.path = str(workdir / "tiny_clip")
+  demo.build_world(workdir / "data", config.seed)
+  demo.teach_clip(workdir / "tiny_clip", config.seed)
+  return config
+
+
+def _look(config):
+  """What the data is, what it cannot show, and the variants that it can."""
+  cache_dir = embed.ensure_cache(config)
+  train = cache.open_split(cache_dir, config.data.train_split)
+  holds = {
+    "imu_video": bool(np.any(train.has_frames)),
+    "imu_text": bool(np.any(train.has_text)),
+  }
+  possible = [
+    variant
+    for variant, pairs in config_lib.VARIANTS.items()
+    if all(holds[pair] for pair in pairs)
+  ]
+  notes = [
+    f"{variant} left out: the training windows lack frames or texts"
+    for variant in config_lib.VARIANTS
+    if variant not in possible
+  ]
+  if config.variant not in possible:
+    raise ValueError(
+      f"config.variant is {config.variant}, but the training windows of "
+      f"{train.meta['dataset']} allow {' and '.join(possible) or 'none'}"
+    )
+  return train.meta, notes, possible
+
+
+def _finish(workdir, cell, fine_tune):
+  """Return a cell's metrics, from its file or after running it."""
+  folder = workdir / "cells" / cell.name
+  _check_options(folder, cell)
+  path = folder / "metrics.json"
+  if path.is_file():
+    return json.loads(path.read_text())
+  start = time.monotonic()
+  encoder = None
+  if cell.trained:
+    train_lib.train(cell.config, folder)
+    done = checkpoint.Checkpoints(folder, cell.config.train.keep_checkpoints)
+    step = done.latest_step()
+    done.close()
+    if step != cell.config.train.steps:
+      raise KeyboardInterrupt  # SIGTERM ended training in good order
+  else:
+    encoder = _random_encoder(folder, cell.config)
+  document = evaluate.evaluate(
+    folder, encoder=encoder, fine_tune=fine_tune, thorough=True
+  )
+  seconds = time.monotonic() - start
+  print(f"   {seconds:.0f} s", file=sys.stderr, flush=True)
+  return document
+
+
+def _check_options(folder, cell):
+  path = folder / "config.json"
+  if not path.is_file():
+    return
+  if json.loads(path.read_text()) != json.loads(
+    config_lib.to_json(cell.config)
+  ):
+    raise OtherOptionsError(
+      f"{folder} holds a run with another config; use another --workdir"
+    )
+
+
+def _random_encoder(folder, config):
+  """The encoder before its first step."""
+  meta = cache.read_meta(embed.ensure_cache(config))
+  encoder = encoders.from_config(config.encoder, meta["teacher"]["dim"])
+  samples = imu.samples_in(config.encoder.window_s, encoder.rate_hz)
+  params = jax.device_get(
+    jax.jit(lambda key: encoder.init(key, samples))(jax.random.key(config.seed))
+  )
+  folder.mkdir(parents=True, exist_ok=True)
+  command_lib.write_text(folder / "config.json", config_lib.to_json(config))
+  return pretrained.ImuEmbedder(
+    encoder, params, config.encoder.window_s, config, meta["teacher"]
+  )
+
+
+def _transfer(folder, cell, data_dir):
+  """A variant's metrics on another data set, from their file or measured."""
+  path = evaluate.folder_of(folder, cell.config.data.dir, data_dir)
+  if (path / "metrics.json").is_file():
+    return json.loads((path / "metrics.json").read_text())
+  return evaluate.evaluate(folder, data_dir=data_dir, fine_tune=False)
+
+
+def _write(workdir, suite):
+  for name, text in (
+    ("suite.json", json.dumps(suite, indent=2) + "\n"),
+    ("suite.md", suite_tables.markdown(suite)),
+    ("suite.html", suite_tables.page(suite)),
+  ):
+    command_lib.write_text(workdir / name, text)
+
+
+def _changed(config, options=None, **top):
+  config = copy.deepcopy(config)
+  with config.unlocked():
+    config.update_from_flattened_dict((options or {}) | top)
+  return config
+
+
+def command(args, overrides: list[str]) -> int:
+  """Run `imu2clip evaluate --suite=paper` with its parsed arguments.
+
+  Returns:
+    0, or 1 if a cell failed.
+  """
+  config = None
+  if args.config:
+    config = train_lib.load_config(args.config, overrides)
+  elif overrides:
+    raise ValueError(f"{overrides[0]} needs --config")
+  suite = run(
+    args.workdir,
+    config,
+    seeds=args.seeds,
+    data_dir=args.data_dir,
+    fine_tune=not args.no_fine_tune,
+  )
+  if args.json:
+    command_lib.print_json(suite)
+  else:
+    print(suite_tables.text(suite))
+    print(f"{pathlib.Path(args.workdir) / 'suite.html'} shows the same")
+  return 1 if suite["failed"] else 0
