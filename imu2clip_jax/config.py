@@ -26,6 +26,11 @@ def default() -> ml_collections.ConfigDict:
   c.data = ml_collections.ConfigDict()
   # The folder that `imu2clip build` wrote.
   c.data.dir = ""
+  # Further data sets that are trained with it, cut and cached alike. Validation
+  # and evaluation stay with `dir`.
+  c.data.mixture_dirs = ()
+  # Shares of a batch of `dir` and of each of them; () is by their windows.
+  c.data.mixture_weights = ()
   c.data.train_split = "train"
   c.data.validation_split = "validation"
   c.data.test_split = "test"
@@ -153,6 +158,13 @@ def check(c: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f"config.{name} is {value!r}, expected one of {', '.join(allowed)}"
       )
+  if c.data.mixture_weights and (
+    len(c.data.mixture_weights) != 1 + len(c.data.mixture_dirs)
+  ):
+    raise ValueError(
+      f"config.data.mixture_weights has {len(c.data.mixture_weights)} entries, "
+      f"expected one for dir and {len(c.data.mixture_dirs)} for mixture_dirs"
+    )
   positive = {
     "encoder.rate_hz": c.encoder.rate_hz,
     "encoder.window_s": c.encoder.window_s,

@@ -58,6 +58,20 @@ def ensure_cache(config: ml_collections.ConfigDict) -> pathlib.Path:
   )
 
 
+def mixture_caches(config: ml_collections.ConfigDict) -> list[pathlib.Path]:
+  """Return the caches of `config.data.mixture_dirs`, written if missing.
+
+  Raises:
+    FileNotFoundError, ValueError: as `ensure_cache`.
+  """
+  caches = []
+  for folder in config.data.mixture_dirs:
+    other = config.copy_and_resolve_references()
+    other.data.dir = folder
+    caches.append(ensure_cache(other))
+  return caches
+
+
 def write_cache(
   data_dir: str | pathlib.Path,
   clip: teacher_lib.Clip,

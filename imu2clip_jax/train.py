@@ -30,7 +30,7 @@ from imu2clip_jax import (
   validation,
 )
 from imu2clip_jax import config as config_lib
-from imu2clip_jax.data import cache, checksums, pipeline
+from imu2clip_jax.data import cache, checksums, mixture, pipeline
 from imu2clip_jax.models import encoders
 
 # A resumed run may change these: they leave the parameters as they are.
@@ -107,7 +107,7 @@ def train(
     jax.config.update(
       "jax_compilation_cache_dir", config.train.compilation_cache_dir
     )
-  cache_dir = _cache_for_all(config)
+  cache_dir, *others = _caches_for_all(config)
   split = cache.open_split(cache_dir, config.data.train_split)
   teacher = split.meta["teacher"]
   _check_same_teacher(workdir / "run.json", teacher)
@@ -116,13 +116,13 @@ def train(
   encoder = encoders.from_config(
     config.encoder, teacher["dim"], config.train.compute_dtype
   )
-  folders = [cache_dir / config.data.train_split]
+  folders = [c / config.data.train_split for c in (cache_dir, *others)]
   validate = None
   if config.train.validate_every_steps:
     folders.append(cache_dir / config.data.validation_split)
     validation_split = cache.open_split(cache_dir, config.data.validation_split)
     validate = validation.make(encoder, validation_split, pairs, mesh)
-  step_batches = _step_batches(config, split, pairs)
+  step_batches = _step_batches(config, split, others, pairs)
   state = _initial_state(config, encoder, mesh, split.imu.shape[1])
   step = jax.jit(make_step(config, encoder, mesh), donate_argnums=0)
 
@@ -169,28 +169,38 @@ def train(
   distributed.wait_for_all("run ended")
 
 
-def _cache_for_all(config):
-  # One process writes it, the others find it: the folder must be shared.
+def _caches_for_all(config):
+  # One process writes them, the others find them: the folder must be shared.
   if jax.process_index() == 0:
-    cache_dir = embed.ensure_cache(config)
+    caches = [embed.ensure_cache(config), *embed.mixture_caches(config)]
   distributed.wait_for_all("cache written")
   if jax.process_index() != 0:
-    cache_dir = embed.ensure_cache(config)
-  return pathlib.Path(cache_dir)
+    caches = [embed.ensure_cache(config), *embed.mixture_caches(config)]
+  return [pathlib.Path(path) for path in caches]
 
 
-def _step_batches(config, split, pairs):
-  rows = pipeline.training_rows(
-    split, pairs, tuple(config.data.held_out_labels)
-  )
-  return pipeline.StepBatches(
-    split,
-    rows,
-    config.train.batch_size,
-    config.seed,
-    config.data.text_choice,
-    pipeline.this_host(),
-  )
+def _step_batches(config, split, others, pairs):
+  held_out = tuple(config.data.held_out_labels)
+  options = {
+    "batch_size": config.train.batch_size,
+    "seed": config.seed,
+    "text_choice": config.data.text_choice,
+    "shard": pipeline.this_host(),
+  }
+  if not others:
+    rows = pipeline.training_rows(split, pairs, held_out)
+    return pipeline.StepBatches(split, rows, **options)
+  splits = [split]
+  splits += [cache.open_split(c, config.data.train_split) for c in others]
+  # A label is held out of every set that has it.
+  rows = [
+    pipeline.training_rows(
+      s, pairs, tuple(x for x in held_out if s is split or x in s.label_names)
+    )
+    for s in splits
+  ]
+  weights = config.data.mixture_weights or [len(r) for r in rows]
+  return mixture.MixedBatches(splits, rows, weights, **options)
 
 
 def _initial_state(config, encoder, mesh, num_samples):

@@ -1,11 +1,13 @@
 """Several caches as one: weights, determinism, equal texts, what cannot mix."""
 
 import dataclasses
+import pathlib
 
 import grain
 import numpy as np
 import pytest
 
+from imu2clip_jax import config, embed, train
 from imu2clip_jax.data import cache, mixture, pipeline
 
 
@@ -116,3 +118,33 @@ def test_what_does_not_fit_is_named(splits, what):
   splits[1] = dataclasses.replace(splits[1], meta=meta | {what: value})
   with pytest.raises(ValueError, match=f"a mixture needs one {what}"):
     mix(splits)
+
+
+def test_a_mixture_trains_from_its_config(tmp_path, write_cache, monkeypatch):
+  for i in range(2):
+    write_cache(tmp_path / f"set{i}", num_samples=150, seed=i)
+  monkeypatch.setattr(embed, "ensure_cache", lambda c: tmp_path / c.data.dir)
+  c = train.load_config(
+    str(pathlib.Path(__file__).parents[1] / "configs/mixture.py"),
+    [
+      "--config.data.dir=set0",
+      "--config.data.mixture_dirs=('set1',)",
+      "--config.data.mixture_weights=(0.75, 0.25)",
+      "--config.encoder.preset=official",
+      "--config.encoder.rate_hz=30.0",
+      "--config.encoder.hidden=8",
+      "--config.encoder.width=8",
+      "--config.train.batch_size=8",
+      "--config.train.steps=6",
+      "--config.train.save_every_steps=3",
+      "--config.train.log_every_steps=1",
+    ],
+  )
+  train.train(c, tmp_path / "whole")
+  log = (tmp_path / "whole" / "train.jsonl").read_text().splitlines()
+  assert len(log) == 6
+  saved = config.from_json((tmp_path / "whole/config.json").read_text())
+  assert saved.to_dict() == c.to_dict()
+  c.data.mixture_weights = (1.0,)
+  with pytest.raises(ValueError, match="mixture_weights has 1 entries"):
+    config.check(c)
