@@ -107,6 +107,28 @@ def default() -> ml_collections.ConfigDict:
   # TensorBoard events in WORKDIR/tensorboard, beside train.jsonl.
   c.train.tensorboard = False
 
+  c.augment = ml_collections.ConfigDict()
+  # Random changes of the windows of a training step and of fine-tuning
+  # (data/augment.py); 0 and False leave one out. Sensor turned by half a turn
+  # about any axis: worn upside down or the other way round.
+  c.augment.half_turns = False
+  # Share of windows that are mirrored: left turns become right turns.
+  c.augment.mirror = 0.0
+  # Turned about the vertical by any angle.
+  c.augment.yaw = False
+  # Turned by a normal rotation vector of this spread.
+  c.augment.tilt_rad = 0.0
+  # Turned into any orientation.
+  c.augment.rotate = False
+  # Played faster or slower by up to exp(rate).
+  c.augment.rate = 0.0
+  # Motion (not gravity) scaled by exp(normal * scale), each sensor apart.
+  c.augment.scale = 0.0
+  # White noise up to this, m/s²; a tenth of it in rad/s.
+  c.augment.jitter = 0.0
+  # Share of windows that lose one of their two sensors.
+  c.augment.drop_sensor = 0.0
+
   c.recognition = ml_collections.ConfigDict()
   # Zero-shot prompts: the label takes the place of {}; embeddings of several
   # prompts are averaged.
@@ -116,6 +138,12 @@ def default() -> ml_collections.ConfigDict:
   c.recognition.fine_tune_steps = 300
   c.recognition.fine_tune_batch_size = 128
   c.recognition.fine_tune_learning_rate = 5e-4
+  # Windows and labels are mixed by shares from Beta(mixup, mixup); 0: never.
+  c.recognition.fine_tune_mixup = 0.0
+  c.recognition.fine_tune_label_smoothing = 0.0
+  # Share of the running mean of the weights that a step keeps; the mean is
+  # what is tested. 0 tests the weights themselves.
+  c.recognition.fine_tune_ema = 0.0
   return c
 
 

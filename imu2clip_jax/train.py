@@ -30,7 +30,7 @@ from imu2clip_jax import (
   validation,
 )
 from imu2clip_jax import config as config_lib
-from imu2clip_jax.data import cache, checksums, mixture, pipeline
+from imu2clip_jax.data import augment, cache, checksums, mixture, pipeline
 from imu2clip_jax.models import encoders
 
 # A resumed run may change these: they leave the parameters as they are.
@@ -256,6 +256,7 @@ def make_step(config: ml_collections.ConfigDict, encoder, mesh=None):
     block=config.loss.block or None,
     chunk=config.train.grad_cache_chunk,
     mesh=mesh,
+    change=augment.from_config(config.augment, config.seed),
   )
   return train_step.make_train_step(
     loss,

@@ -100,6 +100,7 @@ def make_loss(
   block: int | None = None,
   chunk: int = 0,
   mesh: jax.sharding.Mesh | None = None,
+  change: Callable | None = None,
 ) -> Callable[[dict, dict], tuple[jax.Array, dict]]:
   """Return loss(params, batch) -> (weighted sum, metrics).
 
@@ -116,6 +117,7 @@ def make_loss(
     block: rows a block of the loss holds at once; None: the whole array.
     chunk: rows whose activations are kept at once; 0 keeps all.
     mesh: devices over which rows and loss are split; None for one device.
+    change: (step, imu, sensor_mask) -> both, augmented; None leaves them.
   """
   objectives = objectives or {"contrastive": 1.0}
   ways = {"block": block}
@@ -137,9 +139,10 @@ def make_loss(
     return losses.sigmoid_contrastive(imu, target, scale, bias, **options)
 
   def loss(params, batch):
-    imu = embed_in_chunks(
-      encoder, params["imu_encoder"], batch["imu"], batch["sensor_mask"], chunk
-    )
+    windows = batch["imu"], batch["sensor_mask"]
+    if change is not None:
+      windows = change(batch["step"][0], *windows)
+    imu = embed_in_chunks(encoder, params["imu_encoder"], *windows, chunk)
     values = {
       pair: {
         name: weight * pair_loss(name, params, imu, batch, pair)
