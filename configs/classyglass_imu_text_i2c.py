@@ -1,0 +1,47 @@
+"""Variant (b) imu↔text on ClassyGlass with our own encoder, `i2c`.
+
+Commands, as in classyglass_imu_text.py but for the build, which leaves the
+signals as the sensor had them (the encoder turns them itself, and gravity's
+direction in the sensor's axes tells reading from typing):
+
+    imu2clip build datasets/classyglass_imu --raw CLASSYGLASS \\
+      --data_dir data/cg_device --gravity=none
+    imu2clip train --config=configs/classyglass_imu_text_i2c.py \\
+      --workdir=runs/cg_i2c0 --config.data.dir=data/cg_device \\
+      --config.teacher.path=runs/demo/tiny_clip --config.seed=0
+    imu2clip evaluate --workdir=runs/cg_i2c0
+
+Hardware: 2 CPU cores, minutes a seed. The settings were chosen on training
+wearers alone: the same network, trained on labels, has a macro-F1 of 0.73 (11
+activities) on 9 of them that it had not met.
+"""
+
+from imu2clip_jax import config
+
+
+def get_config():
+  c = config.default()
+  c.variant = "imu_text"
+  c.encoder.preset = "i2c"
+  c.encoder.rate_hz = 50.0
+  c.encoder.width = 24
+  c.augment.half_turns = True
+  c.augment.mirror = 0.5
+  c.augment.tilt_rad = 0.05
+  c.augment.rate = 0.2
+  c.augment.scale = 0.25
+  c.augment.jitter = 0.12
+  c.optim.learning_rate = 2e-3
+  c.optim.schedule = "cosine"
+  c.optim.warmup_steps = 30
+  c.optim.weight_decay = 0.05
+  c.optim.clip_norm = 1.0
+  c.train.batch_size = 128
+  c.train.steps = 600
+  c.train.save_every_steps = 200
+  c.recognition.fine_tune_steps = 200
+  c.recognition.fine_tune_learning_rate = 5e-4
+  c.recognition.fine_tune_mixup = 0.3
+  c.recognition.fine_tune_label_smoothing = 0.1
+  c.recognition.fine_tune_ema = 0.98
+  return c
