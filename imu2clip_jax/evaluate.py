@@ -260,6 +260,13 @@ def _write(workdir, document, ranked, named, queries):
       len(named["names"]),
     )
     pictures["confusion"] = figures.confusion(counts, named["names"])
+  for name, draw, key in (
+    ("reliability", figures.reliability, "calibration"),
+    ("risk_coverage", figures.risk_coverage, "abstention"),
+    ("few_shot", figures.few_shot, "few_shot"),
+  ):
+    if document.get(key):
+      pictures[name] = draw(document[key])
   page = report.page(document, pictures, queries)
   if "recall_curves" in pictures:
     command.write_bytes(

@@ -17,6 +17,7 @@ from imu2clip_jax import schema, tables
 # The hue names the pair and the dash the direction, so that prints without
 # colour still tell lines apart. Hues: Okabe and Ito's colour-blind set.
 _BLUE, _ORANGE, _GREEN = "#0072b2", "#d55e00", "#009e73"
+_HUES = (_BLUE, _ORANGE, _GREEN)
 _DASHED = (0, (4, 1.5))
 _LINES = {
   "text->imu": (_BLUE, "-"),
@@ -106,6 +107,83 @@ def confusion(counts: np.ndarray, names: list[str]) -> bytes:
   axes.set_xlabel("named")
   axes.set_ylabel("true (windows)")
   axes.spines[:].set_visible(True)
+  return _png(figure)
+
+
+def reliability(calibration: dict) -> bytes:
+  """Draw accuracy over confidence as PNG, one line a way of naming.
+
+  Args:
+    calibration: task -> what `calibration.reliability` returns.
+  """
+  figure, axes = _figure(3.8, 3.6)
+  axes.plot([0, 1], [0, 1], ":", color="grey", linewidth=1.4, label="honest")
+  for (task, found), hue in zip(calibration.items(), _HUES, strict=False):
+    bins = found["bins"]
+    axes.plot(
+      [b["confidence"] for b in bins],
+      [b["accuracy"] for b in bins],
+      "o-",
+      color=hue,
+      linewidth=1.6,
+      markersize=3.5,
+      label=f"{tables.RECOGNITION[task]}, ECE {found['ece']:.3f}",
+    )
+  axes.set_xlim(0, 1)
+  axes.set_ylim(0, 1)
+  axes.set_xlabel("confidence")
+  axes.set_ylabel("share of right names")
+  axes.grid(True, color="grey", alpha=0.25, linewidth=0.6)
+  axes.legend(frameon=False, loc="upper left", fontsize=8)
+  return _png(figure)
+
+
+def risk_coverage(abstention: dict) -> bytes:
+  """Draw the share of wrong names over the share answered as PNG.
+
+  Dashed: windows of unseen activities among them, for which any name is wrong.
+
+  Args:
+    abstention: task -> what `confidence.assess` returns.
+  """
+  figure, axes = _figure(3.8, 3.6)
+  for (task, found), hue in zip(abstention.items(), _HUES, strict=False):
+    name = f"{tables.RECOGNITION[task]}, AURC {found['aurc']:.3f}"
+    curve = found["curve"]
+    axes.plot(curve["coverage"], curve["risk"], color=hue, label=name)
+    if "unseen" in found:
+      curve = found["unseen"]["curve"]
+      axes.plot(curve["coverage"], curve["risk"], color=hue, linestyle=_DASHED)
+  axes.set_xlim(0, 1)
+  axes.set_ylim(bottom=0)
+  axes.set_xlabel("share of windows answered, surest first")
+  axes.set_ylabel("share of wrong names")
+  axes.grid(True, color="grey", alpha=0.25, linewidth=0.6)
+  axes.legend(frameon=False, loc="upper left", fontsize=8)
+  return _png(figure)
+
+
+def few_shot(curve: dict) -> bytes:
+  """Draw macro-F1 over labels a class as PNG, ± one standard deviation.
+
+  Args:
+    curve: what `few_shot.curve` returns.
+  """
+  figure, axes = _figure(3.8, 3.6)
+  place = range(len(curve))
+  axes.errorbar(
+    place,
+    [found["macro_f1"] for found in curve.values()],
+    [found["macro_f1_sd"] for found in curve.values()],
+    fmt="o-",
+    color=_BLUE,
+    capsize=3,
+  )
+  axes.set_xticks(place, list(curve))
+  axes.set_ylim(0, 1)
+  axes.set_xlabel("labels of each class")
+  axes.set_ylabel("macro-F1 of a linear probe")
+  axes.grid(True, color="grey", alpha=0.25, linewidth=0.6)
   return _png(figure)
 
 

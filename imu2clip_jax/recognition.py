@@ -126,8 +126,13 @@ def fit_probe(
   validation_y: np.ndarray,
   num_classes: int,
   penalties: Sequence[float],
+  tolerance: float = 1e-5,
 ) -> tuple[dict, float]:
-  """Fit the head of `linear_probe`; returns it and the chosen penalty."""
+  """Fit the head of `linear_probe`; returns it and the chosen penalty.
+
+  The path is followed to ten times `tolerance`, the chosen one to `tolerance`:
+  the largest entry of the gradient at the end.
+  """
   if not penalties:
     raise ValueError("config.recognition.probe_l2 names no penalty")
   rows = _labelled(train_y, "training")
@@ -145,7 +150,7 @@ def fit_probe(
   solution, best_f1, worse = None, -1.0, 0
   for l2 in sorted(penalties, reverse=True):
     solution = logistic.fit(
-      x, y, num_classes, l2, start=solution, tolerance=1e-4
+      x, y, num_classes, l2, start=solution, tolerance=10 * tolerance
     )
     named = name(head_of(solution), validation_x[checked])
     f1 = _macro_f1(validation_y[checked], named, num_classes)
@@ -155,7 +160,7 @@ def fit_probe(
     if worse == 2:
       break
   solution = logistic.fit(
-    x, y, num_classes, chosen, start=start, tolerance=1e-5
+    x, y, num_classes, chosen, start=start, tolerance=tolerance
   )
   return head_of(solution), float(chosen)
 

@@ -14,8 +14,8 @@ def page(document: dict, pictures: dict, queries: Sequence[dict]) -> str:
 
   Args:
     document: what metrics.json holds.
-    pictures: "recall_curves" and "confusion" -> PNG bytes; either may be
-      missing.
+    pictures: "recall_curves", "confusion", "reliability", "risk_coverage" and
+      "few_shot" -> PNG bytes; any may be missing.
     queries: {"direction", "query": card, "rank", "gallery", "hits": [card]},
       where a card is {"frame": JPEG bytes or None, "signal": SVG text, "text",
       "label", "source": str} and a hit's card also has "match": bool.
@@ -25,6 +25,7 @@ def page(document: dict, pictures: dict, queries: Sequence[dict]) -> str:
     parts.append(_retrieval_section(document, pictures))
   if document["recognition"]:
     parts.append(_recognition_section(document, pictures))
+  parts.append(_confidence_section(document, pictures))
   if queries:
     parts.append(_gallery_section(queries))
   if document["notes"]:
@@ -143,6 +144,44 @@ def _recognition_section(document, pictures):
       "windows.",
     )
   return section + _per_class(document) + _per_wearer(document)
+
+
+_CONFIDENCE = {
+  "reliability": "How often a name is right, by how sure it was given; on the "
+  "dotted line confidence is honest. ECE: mean distance from it.",
+  "risk_coverage": "How many of the names are wrong when only the surest are "
+  "given. Dashed: with windows of activities that are none of the names.",
+  "few_shot": "Linear probes that saw few labels of each class; bars: standard "
+  "deviation over draws.",
+}
+
+
+def _confidence_section(document, pictures):
+  shown = [name for name in _CONFIDENCE if name in pictures]
+  if not shown:
+    return ""
+  found = "".join(_figure(pictures[name], _CONFIDENCE[name]) for name in shown)
+  rows = [["", "names refused", "wrong among the rest", "unseen refused"]]
+  for task, entry in document.get("abstention", {}).items():
+    chosen = entry.get("threshold")
+    if chosen is not None:
+      refused = chosen.get("refused")
+      rows.append(
+        [
+          pages.text(tables.RECOGNITION[task]),
+          tables.number("R@", 1 - chosen["coverage"]),
+          tables.number("R@", chosen["risk"]),
+          "-" if refused is None else tables.number("R@", refused),
+        ]
+      )
+  table = ""
+  if len(rows) > 1:
+    caption = (
+      "Percent, at the confidence below which a tenth of the validation "
+      "windows lies. Unseen: windows of activities that are none of the names."
+    )
+    table = _table(rows, pages.text(caption))
+  return f'<h2>Confidence</h2><div class="pair">{found}</div>{table}'
 
 
 def _per_class(document):

@@ -76,7 +76,9 @@ def cells(config: ml_collections.ConfigDict, seeds: int) -> list[Cell]:
     for seed in range(config.seed, config.seed + seeds)
   ]
   made.append(Cell("random encoder", "baselines", _changed(config), False))
-  for objective in ("simclr", "distill"):
+  for objective in config_lib.OBJECTIVES:
+    if objective == config.loss.objective:
+      continue
     changed = _changed(config, {"loss.objective": objective})
     made.append(Cell(f"objective {objective}", "baselines", changed))
   for preset in encoders.NAMES:
