@@ -1,4 +1,7 @@
-"""The notebooks run as a reader runs them, very small, and are kept clean."""
+"""The notebooks run as a reader runs them, very small, and are kept clean.
+
+Three go on from one small run, a minute of CPU, and so are marked slow.
+"""
 
 import ast
 import base64
@@ -62,6 +65,7 @@ def assert_drawn(image):
   assert np.asarray(image.convert("L")).std() > 5
 
 
+@pytest.mark.slow
 def test_quickstart_measures_and_asks(quickstart):
   workdir, text = quickstart
   assert (workdir / "imu_video_text" / "report.html").is_file()
@@ -77,6 +81,7 @@ def test_windows_are_shown(tmp_path):
     assert_drawn(image)
 
 
+@pytest.mark.slow
 def test_recall_curves_are_drawn(quickstart):
   text, images = run("03_recall_curves", quickstart[0])
   assert "chance" in text
@@ -85,6 +90,7 @@ def test_recall_curves_are_drawn(quickstart):
     assert_drawn(image)
 
 
+@pytest.mark.slow
 def test_the_export_agrees_and_streams(quickstart):
   text, images = run("04_export", quickstart[0])
   differences = [
