@@ -59,7 +59,11 @@ def collect(
 
 def _card(windows, records, row):
   record = records[row]
-  minutes, seconds = divmod(int(windows.start_s[row]), 60)
+  start_s = float(windows.start_s[row])
+  span = "-".join(
+    f"{int(t) // 60}:{int(t) % 60:02d}"
+    for t in (start_s, start_s + windows.meta["window_s"])
+  )
   label = windows.labels[row]
   return {
     "frame": _thumbnail(record),
@@ -68,7 +72,7 @@ def _card(windows, records, row):
     ),
     "text": record["texts"][0] if record["texts"] else "",
     "label": windows.label_names[label] if label >= 0 else "",
-    "source": f"{windows.recording_ids[row]}, {minutes}:{seconds:02d}",
+    "source": f"{windows.recording_ids[row]}, {span}",
   }
 
 

@@ -214,6 +214,39 @@ def test_writes_three_whole_files_and_nothing_else(world):
   assert "fine_tune" not in document["recognition"]
 
 
+def test_another_data_set_leaves_the_runs_own_metrics_alone(
+  world, tmp_path, monkeypatch
+):
+  workdir, encoder, _ = world
+  evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  own = (workdir / "metrics.json").read_bytes()
+  info = {"name": "other", "fingerprint": "0123456789abcdef"}
+  monkeypatch.setattr(evaluate.builder, "describe", lambda _: info)
+  evaluate.evaluate(
+    workdir, encoder=encoder, data_dir=str(tmp_path / "x"), fine_tune=False
+  )
+  assert (workdir / "metrics.json").read_bytes() == own
+  folder = workdir / "evaluations" / "other-01234567"
+  assert (folder / "metrics.json").is_file()
+  assert (folder / "report.html").is_file()
+  # The run's own data set, named again, is no other one.
+  assert evaluate.folder_of(workdir, "data", "./data") == workdir
+
+
+def test_thorough_adds_few_labels_and_the_official_gallery(world):
+  workdir, encoder, _ = world
+  (workdir / "train.jsonl").write_text('{"step": 1, "scale/imu_text": 7.0}\n')
+  document = evaluate.evaluate(
+    workdir, encoder=encoder, fine_tune=False, thorough=True
+  )
+  assert document["retrieval_official"]["text->imu"]["gallery"] == 12
+  assert document["few_shot"]["all"]["macro_f1"] == 1.0
+  for task in ("zero_shot", "linear_probe"):
+    scores = document["recognition"][task]
+    assert document["calibration"][task]["accuracy"] == scores["accuracy"]
+    assert document["abstention"][task]["unseen"]["n"] == 1
+
+
 def test_per_wearer_rows_add_up_to_the_whole(world):
   workdir, encoder, _ = world
   document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
