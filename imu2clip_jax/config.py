@@ -165,10 +165,9 @@ def demo(variant: str) -> ml_collections.ConfigDict:
   c.optim.warmup_steps = 20
   c.optim.clip_norm = 1.0
   c.train.batch_size = 128
-  c.train.steps = 280
+  c.train.steps = 240
   c.train.log_every_steps = 10
   c.train.save_every_steps = 50
-  c.recognition.fine_tune_steps = 30
   return c
 
 
@@ -217,6 +216,17 @@ def check(c: ml_collections.ConfigDict) -> None:
       f"config.train.grad_cache_chunk is {c.train.grad_cache_chunk}, expected "
       f"a divisor of batch_size {c.train.batch_size}"
     )
+  shares = {
+    "augment.mirror": c.augment.mirror,
+    "augment.drop_sensor": c.augment.drop_sensor,
+    "recognition.fine_tune_label_smoothing": (
+      c.recognition.fine_tune_label_smoothing
+    ),
+    "recognition.fine_tune_ema": c.recognition.fine_tune_ema,
+  }
+  for name, value in shares.items():
+    if not 0 <= value <= 1:
+      raise ValueError(f"config.{name} is {value}, expected 0 to 1")
   low, start, high = c.loss.min_scale, c.loss.initial_scale, c.loss.max_scale
   if not 0 < low <= start <= high:
     raise ValueError(

@@ -34,3 +34,10 @@ def test_values_out_of_range_are_named(group, option, value):
   (c[group] if group else c)[option] = value
   with pytest.raises(ValueError, match=group or option):
     config.check(c)
+
+
+def test_a_share_above_one_is_refused():
+  c = config.default()
+  c.augment.mirror = 1.5
+  with pytest.raises(ValueError, match=r"config\.augment\.mirror is 1\.5"):
+    config.check(c)
