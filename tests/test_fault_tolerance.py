@@ -72,7 +72,7 @@ CHILD = textwrap.dedent(
 # A few milliseconds a step, and the death at any moment of them.
 DIES = """if len(calls) == 1:
       threading.Timer({delay_s}, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    __import__("time").sleep(0.005)"""
+  __import__("time").sleep(0.005)"""
 # Once checkpoint 4 is whole, the disk takes files of at most 100 bytes.
 FULL = """if step == 11:
       while not os.path.exists({workdir!r} + "/checksums/4.json"):
