@@ -316,5 +316,7 @@ def test_a_small_tree_is_built(tree, tmp_path):
     ["a person opens door"],
     ["a person opens door"],
   ]
-  # Gravity is up, whichever way the camera sat.
-  assert min(record["imu"][:, 2].mean() for record in records) > 9
+  # Gravity is up, whichever way the camera sat; one axis of the tree's signal
+  # is its clock, by which single windows lean off the recording's mean.
+  means = [record["imu"][:, :3].mean(0) for record in records]
+  assert all(mean[2] > 0.8 * np.linalg.norm(mean) for mean in means)

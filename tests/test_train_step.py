@@ -96,7 +96,9 @@ def _cases():
     yield pytest.param(*case, marks=() if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("variant", "objective", "masked", "block"), _cases())
+@pytest.mark.parametrize(
+  ("variant", "objective", "masked", "block"), list(_cases())
+)
 def test_chunks_give_the_whole_batchs_gradients(
   variant, objective, masked, block
 ):
