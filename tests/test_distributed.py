@@ -101,11 +101,13 @@ def assert_same_curve(a, b):
   for name in ("loss", "gradient_norm", "validation/MRR"):
     x, y = curve(a, name), curve(b, name)
     assert x.keys() == y.keys()
-    # The norm sums what rounding leaves of terms that cancel.
-    tolerance = 1e-5 if name != "gradient_norm" else 1e-3
-    np.testing.assert_allclose(
-      list(x.values()), list(y.values()), rtol=tolerance, err_msg=name
-    )
+    x, y = list(x.values()), list(y.values())
+    tolerance = 1e-5
+    if name == "gradient_norm":
+      # These toy runs double a difference in the parameters' last bit every
+      # step; the norm shows it before the loss does.
+      x, y, tolerance = x[:4], y[:4], 1e-4
+    np.testing.assert_allclose(x, y, rtol=tolerance, err_msg=name)
 
 
 @pytest.fixture
