@@ -11,7 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-_UNROLLED = 4
+# Up to the depth of ViT-B. In the body of a loop XLA on CPUs leaves the native
+# bfloat16 instructions: one image through ViT-B/32 took 135 ms, unrolled 68.
+_UNROLLED = 12
 
 ACTIVATIONS = {
   # The sigmoid form that OpenAI's weights were trained with.
