@@ -22,10 +22,4 @@ from imu2clip_jax import config
 
 
 def get_config():
-  c = config.default()
-  c.variant = "imu_text"
-  c.optim.learning_rate = 2e-4
-  c.train.batch_size = 256
-  c.train.steps = 15 * (50 * 720) // 256
-  c.train.validate_every_steps = 500
-  return c
+  return config.paper("imu_text", hours=50)

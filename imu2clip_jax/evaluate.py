@@ -82,7 +82,9 @@ def evaluate(
   config.data.test_split = split or config.data.test_split
   cache_dir = embed.ensure_cache(config)
   windows = cache.open_split(cache_dir, config.data.test_split)
-  _check_teacher(workdir, encoder, windows.meta["teacher"])
+  pretrained.check_teacher(
+    encoder.teacher, windows.meta["teacher"], str(cache_dir)
+  )
   names = recognition_tasks.vocabulary(windows.label_names, labels)
 
   every = rows = np.arange(len(windows))
@@ -103,7 +105,7 @@ def evaluate(
     sides,
     names,
     fine_tune,
-    scale=_trained_scale(workdir),
+    scale=_trained_scale(workdir, config.variant),
     shots=thorough,
   )
   if thorough:
@@ -154,30 +156,11 @@ def folder_of(
   return pathlib.Path(workdir) / "evaluations" / name
 
 
-def _trained_scale(workdir):
-  """The logit scale that training ended with, of imu and text if it can be."""
-  path = workdir / "train.jsonl"
-  if not path.is_file():
+def _trained_scale(workdir, variant):
+  # An encoder that was never trained has none.
+  if not (workdir / "checkpoints").is_dir():
     return None
-  scales = {}
-  for line in path.read_text().splitlines():
-    values = json.loads(line)
-    scales |= {k: v for k, v in values.items() if k.startswith("scale/")}
-  return scales.get("scale/imu_text", scales.get("scale/imu_video"))
-
-
-def _check_teacher(workdir, encoder, teacher):
-  if encoder.dim != teacher["dim"]:
-    raise ValueError(
-      f"the encoder in {workdir} is {encoder.dim} wide, teacher "
-      f"{teacher['name']} {teacher['dim']}: they share no space"
-    )
-  own = encoder.teacher
-  if own["fingerprint"] != teacher["fingerprint"]:
-    raise ValueError(
-      f"{workdir} was trained towards teacher {own['name']}; "
-      f"config.teacher.path now holds {teacher['name']} with other weights"
-    )
+  return pretrained.logit_scale(workdir, variant)
 
 
 def _counts(windows):

@@ -177,12 +177,48 @@ def load_run(workdir: str | os.PathLike) -> ImuEmbedder:
   teacher = json.loads((workdir / "run.json").read_text())["teacher"]
   encoder = encoders.from_config(config.encoder, teacher["dim"])
   samples = imu_lib.samples_in(config.encoder.window_s, encoder.rate_hz)
-  abstract = jax.eval_shape(
-    lambda key: encoder.init(key, samples), jax.random.key(0)
+  params = checkpoint.load_params(
+    workdir, {"imu_encoder": encoder.param_shapes(samples)}
   )
-  params = checkpoint.load_params(workdir, {"imu_encoder": abstract})
   params = params["imu_encoder"]
   return ImuEmbedder(encoder, params, config.encoder.window_s, config, teacher)
+
+
+def check_teacher(own: dict, found: dict, where: str) -> None:
+  """Refuse a teacher of another space than the encoder's.
+
+  Args:
+    own: {"name", "fingerprint", "dim"} of the encoder's teacher.
+    found: the same of the other one.
+    where: what that one belongs to, for the message.
+
+  Raises:
+    ValueError: they differ.
+  """
+  if own["dim"] != found["dim"]:
+    raise ValueError(
+      f"{where}: teacher {found['name']} is {found['dim']} wide, the encoder "
+      f"{own['dim']}: they share no space"
+    )
+  if own["fingerprint"] != found["fingerprint"]:
+    raise ValueError(
+      f"{where}: teacher {found['name']} has other weights than "
+      f"{own['name']}, towards which the encoder was trained"
+    )
+
+
+def logit_scale(workdir: str | os.PathLike, variant: str) -> float:
+  """Return a run's trained scale of similarities, with text if it has one.
+
+  Raises:
+    FileNotFoundError: the run has no whole checkpoint.
+  """
+  pairs = config_lib.VARIANTS[variant]
+  scalar = jax.ShapeDtypeStruct((), np.float32)
+  logs = checkpoint.load_params(
+    workdir, {"log_scale": dict.fromkeys(pairs, scalar)}
+  )["log_scale"]
+  return float(np.exp(logs["imu_text" if "imu_text" in logs else pairs[0]]))
 
 
 def _load_export(folder, form):

@@ -1,18 +1,17 @@
 """A trained run, opened to be asked: encoder, teacher, index, taught names."""
 
+import argparse
 import dataclasses
 import functools
 import os
 import pathlib
 from collections.abc import Sequence
 
-import jax
 import ml_collections
 import numpy as np
 
-from imu2clip_jax import checkpoint, pretrained, recognition, taught
-from imu2clip_jax import config as config_lib
 from imu2clip_jax import index as index_lib
+from imu2clip_jax import pretrained, recognition, taught
 from imu2clip_jax.data import builder, windows
 from imu2clip_jax.models import teacher as teacher_lib
 
@@ -48,12 +47,10 @@ class Run:
     """
     options = self.config.teacher
     clip = teacher_lib.load_clip(options.path, normalize=options.normalize)
-    own = self.encoder.teacher
-    if clip.fingerprint != own["fingerprint"]:
-      raise ValueError(
-        f"{self.workdir} was trained towards teacher {own['name']}; "
-        f"{options.path} now holds other weights"
-      )
+    found = {
+      name: getattr(clip, name) for name in ("name", "fingerprint", "dim")
+    }
+    pretrained.check_teacher(self.encoder.teacher, found, options.path)
     return clip
 
   @functools.cached_property
@@ -123,12 +120,17 @@ class Run:
   @functools.cached_property
   def logit_scale(self) -> float:
     """The trained scale of the similarities, with text where it was trained."""
-    pairs = config_lib.VARIANTS[self.config.variant]
-    scalar = jax.ShapeDtypeStruct((), np.float32)
-    logs = checkpoint.load_params(
-      self.workdir, {"log_scale": dict.fromkeys(pairs, scalar)}
-    )["log_scale"]
-    return float(np.exp(logs["imu_text" if "imu_text" in logs else pairs[0]]))
+    return pretrained.logit_scale(self.workdir, self.config.variant)
+
+
+def add_gravity_option(parser: argparse.ArgumentParser) -> None:
+  """Add --gravity, which goes to `Run.cutting`."""
+  parser.add_argument(
+    "--gravity",
+    default="",
+    choices=windows.GRAVITY,
+    help="how to turn the signals (default: as the training data)",
+  )
 
 
 def open_run(workdir: str | os.PathLike) -> Run:

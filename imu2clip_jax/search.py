@@ -18,6 +18,7 @@ from imu2clip_jax import (
   command,
   embed,
   moments,
+  pretrained,
   retrieval,
   runs,
   search_page,
@@ -78,12 +79,9 @@ def split_gallery(run: runs.Run, narrated: bool = False) -> dict:
   if not (pathlib.Path(cache_dir) / "meta.json").is_file():
     cache_dir = str(embed.ensure_cache(run.config))
   windows = cache.open_split(cache_dir, run.config.data.test_split)
-  own, found = run.encoder.teacher, windows.meta["teacher"]
-  if own["fingerprint"] != found["fingerprint"]:
-    raise ValueError(
-      f"{run.workdir} was trained towards teacher {own['name']}; {cache_dir} "
-      f"holds windows embedded by {found['name']} with other weights"
-    )
+  pretrained.check_teacher(
+    run.encoder.teacher, windows.meta["teacher"], cache_dir
+  )
   identity = f"{cache_dir} {windows.name} {len(windows)}"
   key = hashlib.sha256(identity.encode()).hexdigest()[:32]
   segment = run.index.find(key) or _index_split(run, windows, key)
@@ -320,12 +318,7 @@ def _parser():
     type=float,
     help="seconds from window to window with --in (default: half a window)",
   )
-  p.add_argument(
-    "--gravity",
-    default="",
-    choices=("none", "recording", "window"),
-    help="how to turn the signals (default: as the training data)",
-  )
+  runs.add_gravity_option(p)
   p.add_argument("--html", metavar="FILE", help="also write a page to look at")
   p.add_argument(
     "--json", action="store_true", help="one JSON document on stdout"

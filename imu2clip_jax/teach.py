@@ -102,12 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     metavar="REC:START-END",
     help="seconds of a recording; may be given again",
   )
-  parser.add_argument(
-    "--gravity",
-    default="",
-    choices=("none", "recording", "window"),
-    help="how to turn the signals (default: as the training data)",
-  )
+  runs.add_gravity_option(parser)
   parser.add_argument(
     "--list", action="store_true", help="show what was taught"
   )

@@ -254,12 +254,7 @@ def parser():
     default=MIN_CONFIDENCE,
     help=f"below it a segment is unknown; default {MIN_CONFIDENCE:g}",
   )
-  p.add_argument(
-    "--gravity",
-    default="",
-    choices=("none", "recording", "window"),
-    help="how to turn the signals (default: as the training data)",
-  )
+  runs.add_gravity_option(p)
   p.add_argument(
     "--for-llm",
     action="store_true",

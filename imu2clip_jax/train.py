@@ -270,9 +270,8 @@ def describe(config: ml_collections.ConfigDict, embed_dim: int) -> str:
   """Return the encoder's parameter table and its FLOPs a window."""
   encoder = encoders.from_config(config.encoder, embed_dim)
   samples = round(config.encoder.rate_hz * config.encoder.window_s)
-  params = jax.eval_shape(lambda k: encoder.init(k, samples), jax.random.key(0))
   return (
-    f"{trees.table(params)}\n"
+    f"{trees.table(encoder.param_shapes(samples))}\n"
     f"forward pass of one window of {samples} samples: "
     f"{encoder.flops(samples) / 1e6:.1f} MFLOP"
   )

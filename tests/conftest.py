@@ -137,3 +137,15 @@ def waves(rng, rows, num_samples):
 def unit(rng, rows, dim):
   x = rng.normal(size=(rows, dim)).astype(np.float32)
   return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def workdir(small_run, tmp_path):
+  """A copy of the small run that a test may change."""
+  return shutil.copytree(small_run, tmp_path / "run")
+
+
+@pytest.fixture
+def recording(small_run):
+  """A recording of a wearer whom the small run has not met."""
+  return small_run.parent / "test.npz"

@@ -1,8 +1,9 @@
 import json
+import pathlib
 
 import pytest
 
-from imu2clip_jax import config
+from imu2clip_jax import config, train
 
 
 def test_json_brings_every_option_back():
@@ -41,3 +42,15 @@ def test_a_share_above_one_is_refused():
   c.augment.mirror = 1.5
   with pytest.raises(ValueError, match=r"config\.augment\.mirror is 1\.5"):
     config.check(c)
+
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_recipe_loads_and_is_of_the_variant_in_its_name(path):
+  c = train.load_config(str(path))
+  if path.stem != "mixture":
+    variant = path.stem.removesuffix("_i2c").partition("_")[2]
+    assert c.variant == variant

@@ -233,9 +233,9 @@ def test_another_data_set_leaves_the_runs_own_metrics_alone(
   assert evaluate.folder_of(workdir, "data", "./data") == workdir
 
 
-def test_thorough_adds_few_labels_and_the_official_gallery(world):
+def test_thorough_adds_few_labels_and_the_official_gallery(world, monkeypatch):
   workdir, encoder, _ = world
-  (workdir / "train.jsonl").write_text('{"step": 1, "scale/imu_text": 7.0}\n')
+  monkeypatch.setattr(evaluate, "_trained_scale", lambda *_: 7.0)
   document = evaluate.evaluate(
     workdir, encoder=encoder, fine_tune=False, thorough=True
   )
@@ -334,11 +334,11 @@ def test_window_without_any_sensor_is_no_query_and_no_answer(world):
 
 def test_encoder_of_another_width_or_teacher_is_refused(world):
   workdir, encoder, _ = world
-  encoder.dim = 8
-  with pytest.raises(ValueError, match="is 8 wide, teacher planted 16"):
+  own = encoder.teacher
+  encoder.teacher = own | {"dim": 8}
+  with pytest.raises(ValueError, match="planted is 16 wide, the encoder 8"):
     evaluate.evaluate(workdir, encoder=encoder)
-  encoder.dim = DIM
-  encoder.teacher = encoder.teacher | {"fingerprint": "other"}
+  encoder.teacher = own | {"fingerprint": "other"}
   with pytest.raises(ValueError, match="other weights"):
     evaluate.evaluate(workdir, encoder=encoder)
   assert not list(workdir.iterdir())

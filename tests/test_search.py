@@ -25,16 +25,6 @@ from imu2clip_jax.data import cache
 from imu2clip_jax.recordings import synthetic
 
 
-@pytest.fixture
-def workdir(small_run, tmp_path):
-  return shutil.copytree(small_run, tmp_path / "run")
-
-
-@pytest.fixture
-def recording(small_run):
-  return small_run.parent / "test.npz"
-
-
 def run_json(capsys, *arguments):
   assert cli.main(["search", "--json", *map(str, arguments)]) == 0
   return json.loads(capsys.readouterr().out)

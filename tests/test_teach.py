@@ -1,23 +1,12 @@
 """Names taught by example: kept, found again, refused and forgotten."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from imu2clip_jax import cli, runs, taught, teach
-
-
-@pytest.fixture
-def workdir(small_run, tmp_path):
-  return shutil.copytree(small_run, tmp_path / "run")
-
-
-@pytest.fixture
-def recording(small_run):
-  return small_run.parent / "test.npz"
 
 
 def unit(seed=0, rows=3, dim=5):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -10,17 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imu2clip_jax import cli, runs, teach, timeline, timeline_text
-
-
-@pytest.fixture
-def workdir(small_run, tmp_path):
-  return shutil.copytree(small_run, tmp_path / "run")
-
-
-@pytest.fixture
-def recording(small_run):
-  return small_run.parent / "test.npz"
-
 
 OPTIONS = {"scale": 20.0, "hop_s": 1.0, "mean_stay_s": 20.0}
 OPTIONS |= {"min_confidence": 0.4}

@@ -160,7 +160,7 @@ class MixedBatches(pipeline.StepBatches):
 
   def global_rows_of(self, step: int) -> np.ndarray:
     """Return the joined rows of the batch at `step` over all hosts."""
-    drawn = _met(self, step + 1) - _met(self, step)
+    drawn = self._met(step + 1) - self._met(step)
     random = pipeline.random(self.seed, 2, step)
     rows = [
       own[random.choice(len(own), count, replace=False, shuffle=False)]
@@ -168,8 +168,7 @@ class MixedBatches(pipeline.StepBatches):
     ]
     return random.permutation(np.concatenate(rows))
 
-
-def _met(batches, steps):
-  """Windows of each set that `steps` batches hold together."""
-  ends = np.floor(int(steps) * batches.batch_size * batches._bounds + 1e-9)
-  return np.diff(ends, prepend=0).astype(np.int64)
+  def _met(self, steps):
+    """Windows of each set that `steps` batches hold together."""
+    ends = np.floor(int(steps) * self.batch_size * self._bounds + 1e-9)
+    return np.diff(ends, prepend=0).astype(np.int64)
