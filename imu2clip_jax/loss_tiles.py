@@ -52,9 +52,10 @@ def plan_walk(b, block, mesh, axis, exchange):
   return Plan(-(-local // tiles), shards, mesh, axis, exchange == "ring")
 
 
-def pad_pairs(plan, a, b, positives, mask):
+def pad_pairs(plan, a, b, positives, mask, apart=False):
   """Bring the rows to whole tiles on every shard; rows added are masked.
 
+  `apart` says that row i of `a` and row i of `b` are no pair at all.
   Returns a, b and the description of the pairs that the tiles cut up.
   """
   num = a.shape[0]
@@ -71,6 +72,8 @@ def pad_pairs(plan, a, b, positives, mask):
     both["group"] = pad(positives)
   elif positives is not None:
     row["positives"] = jnp.pad(positives, ((0, extra), (0, extra)))
+  if apart:
+    row["apart_from"] = index
   return pad(a), pad(b), {"both": both, "row": row}
 
 
@@ -167,6 +170,8 @@ def _parts(a, b, pairs, row=(), col=()):
 def _tile_pairs(row, col):
   """Say of the pairs of one tile which match and which exist."""
   valid = row["mask"][:, None] & col["mask"][None, :]
+  if "apart_from" in row:
+    valid &= row["apart_from"][:, None] != col["index"][None, :]
   if "positives" in row:
     start, size = col["index"][0], valid.shape[1]
     same = jax.lax.dynamic_slice_in_dim(row["positives"], start, size, axis=1)

@@ -117,6 +117,45 @@ def sigmoid_contrastive(
   return loss_tiles.sigmoid(plan, a, b, scale, bias, pairs)
 
 
+def nt_xent(
+  views, scale, *, mask=None, block=None, mesh=None, axis=None, exchange=None
+):
+  """Average the cross entropy of finding a window's other view among all.
+
+  The loss of SimCLR (Chen et al. 2020, equation 1 and algorithm 1): of 2B
+  views each one's positive is its twin, its negatives are the 2B - 2 others,
+  and it is not compared with itself.
+
+  Args:
+    views: [2B, D] embeddings, used as given; rows 2i and 2i + 1 are twins.
+    scale: scalar that multiplies the inner products (1 / temperature).
+    mask: bool [2B], the views that exist, as in `softmax_contrastive`; a view
+      without its twin asks nothing and stays a negative.
+    block, mesh, axis, exchange: as in `softmax_contrastive`.
+
+  Returns:
+    Scalar, float32 or wider. 0 if no twins exist.
+
+  Raises:
+    ValueError: an odd number of rows, or as `softmax_contrastive`.
+
+  Example:
+    >>> twins = jnp.repeat(jnp.eye(2), 2, axis=0)
+    >>> round(float(nt_xent(twins, 1.0)), 4)
+    0.5514
+  """
+  a, b, mask = _prepare(views, views, None, mask)
+  if a.shape[0] % 2:
+    raise ValueError(f"views has {a.shape[0]} rows, expected two a window")
+  twins = jnp.arange(a.shape[0]) // 2
+  plan = loss_tiles.plan_walk(b, block, mesh, axis, exchange)
+  # Both directions of the symmetric matrix are the same; the loss is their sum.
+  if plan is None:
+    return _dense_softmax(a, b, scale, twins, mask, apart=True) / 2
+  a, b, pairs = loss_tiles.pad_pairs(plan, a, b, twins, mask, apart=True)
+  return loss_tiles.softmax(plan, a, b, _scalar(scale, a), pairs) / 2
+
+
 def distill(student, teacher, *, mask=None):
   """Average 1 - cosine to the teacher's embedding: no negatives, one way.
 
@@ -196,8 +235,11 @@ def _dense_pairs(positives, mask):
   return positives & valid, valid
 
 
-def _dense_softmax(a, b, scale, positives, mask):
+def _dense_softmax(a, b, scale, positives, mask, apart=False):
   positive, valid = _dense_pairs(positives, mask)
+  if apart:
+    other = ~jnp.eye(mask.shape[0], dtype=bool)
+    positive, valid = positive & other, valid & other
   logits = jnp.where(valid, scale * loss_tiles.matmul(a, b.T), loss_tiles.FLOOR)
   loss = 0.0
   for axis in (1, 0):

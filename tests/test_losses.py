@@ -333,10 +333,10 @@ def compare_on_devices(all_combinations: bool) -> None:
   assert got[1][0].sharding.is_equivalent_to(spec, 2)
 
 
-def run_on_eight_devices(call: str) -> None:
+def run_on_eight_devices(call: str, path: str = __file__) -> None:
   code = (
     "import importlib.util\n"
-    f"spec = importlib.util.spec_from_file_location('cases', {__file__!r})\n"
+    f"spec = importlib.util.spec_from_file_location('cases', {path!r})\n"
     "cases = importlib.util.module_from_spec(spec)\n"
     "spec.loader.exec_module(cases)\n"
     f"cases.{call}\n"
