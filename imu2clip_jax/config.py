@@ -13,7 +13,7 @@ VARIANTS = {
   "imu_text": ("imu_text",),
   "imu_video_text": ("imu_video", "imu_text"),
 }
-OBJECTIVES = ("contrastive", "sigmoid", "distill")
+OBJECTIVES = ("contrastive", "sigmoid", "distill", "simclr")
 
 
 def default() -> ml_collections.ConfigDict:
@@ -62,8 +62,10 @@ def default() -> ml_collections.ConfigDict:
 
   c.loss = ml_collections.ConfigDict()
   # contrastive (the paper's InfoNCE in both directions), sigmoid (SigLIP's),
-  # distill (1 - cosine to the teacher, no negatives), or a weighted sum such as
-  # "contrastive + 0.5*distill".
+  # distill (1 - cosine to the teacher, no negatives), simclr (two augmented
+  # views of a window against those of all others, no teacher: a motion encoder
+  # that shares no space with texts), or a weighted sum such as
+  # "contrastive + 0.5*simclr".
   c.loss.objective = "contrastive"
   # The learned logit scale starts here (temperature 0.1) and stays inside.
   c.loss.initial_scale = 10.0
@@ -71,6 +73,10 @@ def default() -> ml_collections.ConfigDict:
   c.loss.max_scale = 100.0
   # SigLIP's learned bias starts here; softmax has none.
   c.loss.initial_bias = -10.0
+  # SimCLR's fixed logit scale (temperature 0.1) and the width of the head that
+  # it contrasts behind; the head is not part of the encoder.
+  c.loss.simclr_scale = 10.0
+  c.loss.simclr_dim = 128
   # Windows with the same narration are positives of each other.
   c.loss.equal_texts_match = True
   # Rows a block of the loss holds at once; 0 computes the whole B x B array.
@@ -122,10 +128,14 @@ def default() -> ml_collections.ConfigDict:
   c.augment.rotate = False
   # Played faster or slower by up to exp(rate).
   c.augment.rate = 0.0
+  # Its tempo drifts within a window: normal spread of the speed's logarithm.
+  c.augment.time_warp = 0.0
   # Motion (not gravity) scaled by exp(normal * scale), each sensor apart.
   c.augment.scale = 0.0
   # White noise up to this, m/s²; a tenth of it in rad/s.
   c.augment.jitter = 0.0
+  # Share of windows in which a channel reads zero, for each of the six.
+  c.augment.drop_channel = 0.0
   # Share of windows that lose one of their two sensors.
   c.augment.drop_sensor = 0.0
 
@@ -212,6 +222,8 @@ def check(c: ml_collections.ConfigDict) -> None:
     "encoder.window_s": c.encoder.window_s,
     "encoder.hidden": c.encoder.hidden,
     "encoder.width": c.encoder.width,
+    "loss.simclr_scale": c.loss.simclr_scale,
+    "loss.simclr_dim": c.loss.simclr_dim,
     "optim.learning_rate": c.optim.learning_rate,
     "train.batch_size": c.train.batch_size,
     "train.steps": c.train.steps,
@@ -222,7 +234,7 @@ def check(c: ml_collections.ConfigDict) -> None:
   for name, value in positive.items():
     if not value > 0:
       raise ValueError(f"config.{name} is {value}, expected more than 0")
-  objectives(c.loss.objective)
+  _check_objective(c)
   for name in ("validate_every_steps", "keep_best", "grad_cache_chunk"):
     if c.train[name] < 0:
       raise ValueError(f"config.train.{name} is {c.train[name]}, expected >= 0")
@@ -233,6 +245,7 @@ def check(c: ml_collections.ConfigDict) -> None:
     )
   shares = {
     "augment.mirror": c.augment.mirror,
+    "augment.drop_channel": c.augment.drop_channel,
     "augment.drop_sensor": c.augment.drop_sensor,
     "recognition.fine_tune_label_smoothing": (
       c.recognition.fine_tune_label_smoothing
@@ -248,6 +261,35 @@ def check(c: ml_collections.ConfigDict) -> None:
       "config.loss needs 0 < min_scale <= initial_scale <= max_scale, "
       f"got {low}, {start}, {high}"
     )
+
+
+def _check_objective(c):
+  if "simclr" in objectives(c.loss.objective) and not any(c.augment.values()):
+    raise ValueError(
+      f"config.loss.objective is {c.loss.objective!r}, whose two views would "
+      "be equal: switch on some of config.augment, for example yaw=True, "
+      "scale=0.2 and jitter=0.1"
+    )
+  if c.train.validate_every_steps and not has_teacher(c.loss.objective):
+    raise ValueError(
+      f"config.train.validate_every_steps is {c.train.validate_every_steps}, "
+      f"but config.loss.objective {c.loss.objective!r} trains no retrieval: "
+      "set it to 0"
+    )
+
+
+def has_teacher(objective: str) -> bool:
+  """Return whether a sum of objectives trains towards the frozen teacher.
+
+  >>> has_teacher("simclr"), has_teacher("contrastive + 0.5*simclr")
+  (False, True)
+  """
+  return set(objectives(objective)) != {"simclr"}
+
+
+def view_dim(c: ml_collections.ConfigDict) -> int:
+  """Return the width of SimCLR's head, 0 for a run that has none."""
+  return c.loss.simclr_dim if "simclr" in objectives(c.loss.objective) else 0
 
 
 def objectives(text: str) -> dict[str, float]:

@@ -214,6 +214,7 @@ def _initial_state(config, encoder, mesh, num_samples):
       pairs=config_lib.VARIANTS[config.variant],
       initial_scale=config.loss.initial_scale,
       initial_bias=config.loss.initial_bias,
+      view_dim=config_lib.view_dim(config),
     ),
     out_shardings=sharding.replicated(mesh),
   )(jax.random.key(config.seed))
@@ -257,6 +258,7 @@ def make_step(config: ml_collections.ConfigDict, encoder, mesh=None):
     chunk=config.train.grad_cache_chunk,
     mesh=mesh,
     change=augment.from_config(config.augment, config.seed),
+    simclr_scale=config.loss.simclr_scale,
   )
   return train_step.make_train_step(
     loss,
@@ -280,8 +282,9 @@ def describe(config: ml_collections.ConfigDict, embed_dim: int) -> str:
 def _check_same_run(path, config):
   if not path.is_file():
     return
-  old = json.loads(path.read_text())
-  new = json.loads(config_lib.to_json(config))
+  # By way of the options, as those that are newer than the run have defaults.
+  saved = config_lib.from_json(path.read_text())
+  old, new = (json.loads(config_lib.to_json(c)) for c in (saved, config))
   for group in (old, new):
     for option in _FREE_OPTIONS:
       group["train"].pop(option, None)

@@ -1,8 +1,8 @@
 """The training step as pure functions on plain dicts of arrays.
 
 The state is {"params": {"imu_encoder", "log_scale", "bias"}, "opt_state",
-"step"}. The teacher is not in it: its embeddings arrive with the batch, so
-nothing can train it.
+"step"}; SimCLR's head is params["view_head"]. The teacher is not in it: its
+embeddings arrive with the batch, so nothing can train it.
 """
 
 from collections.abc import Callable
@@ -29,8 +29,11 @@ def init(
   pairs: tuple[str, ...],
   initial_scale: float,
   initial_bias: float,
+  view_dim: int = 0,
 ) -> dict:
   """Return the state before the first step.
+
+  With `view_dim` it holds a head of that width for the objective "simclr".
 
   Scales and biases are explicit float32: a weakly typed scalar would compile
   the step once more for each of its first steps.
@@ -42,11 +45,36 @@ def init(
     },
     "bias": {pair: jnp.asarray(initial_bias, jnp.float32) for pair in pairs},
   }
+  if view_dim:
+    params["view_head"] = _init_view_head(key, encoder.embed_dim, view_dim)
   return {
     "params": params,
     "opt_state": optimizer.init(params),
     "step": jnp.zeros((), jnp.int32),
   }
+
+
+def _init_view_head(key, dim, view_dim):
+  # Keeps these draws apart from the encoder's, which have the same key.
+  keys = jax.random.split(jax.random.fold_in(key, 1))
+  draw = jax.nn.initializers.lecun_normal()
+  return {
+    "hidden": {"kernel": draw(keys[0], (dim, dim)), "bias": jnp.zeros(dim)},
+    "out": {"kernel": draw(keys[1], (dim, view_dim))},
+  }
+
+
+def view_head(params: dict, x: jax.Array) -> jax.Array:
+  """Map embeddings [N, D] to unit vectors [N, V] that SimCLR contrasts.
+
+  Linear, ReLU, linear (Chen et al. 2020, section 4.2): what the contrast of
+  views throws away, it throws away behind the encoder.
+  """
+  hidden = params["hidden"]
+  x = jax.nn.relu(x @ hidden["kernel"] + hidden["bias"][None])
+  x = x @ params["out"]["kernel"]
+  square = (x * x).sum(1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
 
 
 def embed_in_chunks(
@@ -101,25 +129,36 @@ def make_loss(
   chunk: int = 0,
   mesh: jax.sharding.Mesh | None = None,
   change: Callable | None = None,
+  simclr_scale: float = 10.0,
 ) -> Callable[[dict, dict], tuple[jax.Array, dict]]:
   """Return loss(params, batch) -> (weighted sum, metrics).
 
   For two pairs each objective is the sum of the two pair losses (paper
-  section 3). Rows without the pair's partner contribute nothing. `batch` is
-  what `data.pipeline.StepBatches` makes.
+  section 3); "simclr" counts once, as it knows no teacher. Rows without the
+  pair's partner contribute nothing. `batch` is what
+  `data.pipeline.StepBatches` makes.
 
   Args:
     encoder: the IMU encoder.
     pairs: "imu_video", "imu_text" or both.
     objectives: name -> weight; "contrastive" (softmax, the paper's),
-      "sigmoid" and "distill". None is the paper's alone.
+      "sigmoid", "distill" and "simclr", for which the first view of a window
+      also meets the teacher. None is the paper's alone.
     equal_texts_match: windows with one narration are positives of each other.
     block: rows a block of the loss holds at once; None: the whole array.
     chunk: rows whose activations are kept at once; 0 keeps all.
     mesh: devices over which rows and loss are split; None for one device.
-    change: (step, imu, sensor_mask) -> both, augmented; None leaves them.
+    change: (step, imu, sensor_mask, view=0) -> both, augmented; None leaves
+      them, which "simclr" cannot use.
+    simclr_scale: the fixed logit scale between views.
+
+  Raises:
+    ValueError: "simclr" without `change`.
   """
-  objectives = objectives or {"contrastive": 1.0}
+  towards = dict(objectives or {"contrastive": 1.0})
+  between_views = towards.pop("simclr", 0.0)
+  if between_views and change is None:
+    raise ValueError("simclr needs augmentations: its two views would be equal")
   ways = {"block": block}
   if mesh is not None and mesh.size > 1:
     ways |= {"mesh": mesh, "axis": mesh.axis_names}
@@ -138,25 +177,40 @@ def make_loss(
     bias = params["bias"][pair]
     return losses.sigmoid_contrastive(imu, target, scale, bias, **options)
 
-  def loss(params, batch):
+  def embed_views(params, batch):
     windows = batch["imu"], batch["sensor_mask"]
     if change is not None:
-      windows = change(batch["step"][0], *windows)
-    imu = embed_in_chunks(encoder, params["imu_encoder"], *windows, chunk)
-    values = {
-      pair: {
-        name: weight * pair_loss(name, params, imu, batch, pair)
-        for name, weight in objectives.items()
+      views = [change(batch["step"][0], *windows)]
+      if between_views:
+        views.append(change(batch["step"][0], *windows, view=1))
+      # Twins side by side: on several devices both lie on the same one.
+      windows = jax.tree.map(
+        lambda *v: jnp.stack(v, 1).reshape(-1, *v[0].shape[1:]), *views
+      )
+    return embed_in_chunks(encoder, params["imu_encoder"], *windows, chunk)
+
+  def loss(params, batch):
+    views = embed_views(params, batch)
+    imu = views[:: 2 if between_views else 1]
+    terms = {
+      name: {
+        pair: weight * pair_loss(name, params, imu, batch, pair)
+        for pair in pairs
       }
-      for pair in pairs
+      for name, weight in towards.items()
     }
-    metrics = {f"loss/{pair}": sum(values[pair].values()) for pair in pairs}
-    total = sum(metrics.values())
-    for pair in pairs:
-      metrics[f"scale/{pair}"] = jnp.exp(params["log_scale"][pair])
-    if len(objectives) > 1:
-      for name in objectives:
-        metrics[f"loss/{name}"] = sum(values[pair][name] for pair in pairs)
+    metrics = {f"scale/{p}": jnp.exp(params["log_scale"][p]) for p in pairs}
+    if towards:
+      for pair in pairs:
+        metrics[f"loss/{pair}"] = sum(term[pair] for term in terms.values())
+    if between_views:
+      projected = view_head(params["view_head"], views)
+      views_loss = losses.nt_xent(projected, simclr_scale, **ways)
+      terms["simclr"] = {"views": between_views * views_loss}
+    sums = {name: sum(term.values()) for name, term in terms.items()}
+    if len(sums) > 1:
+      metrics |= {f"loss/{name}": value for name, value in sums.items()}
+    total = sum(sums.values())
     return total, metrics | {"loss": total}
 
   return loss

@@ -30,6 +30,8 @@ TRANSFORMS = {
   "rotate_yaw": augment.rotate_yaw,
   "tilt": functools.partial(augment.tilt, spread_rad=0.2),
   "rotate": augment.rotate,
+  "warp_time": functools.partial(augment.warp_time, spread=0.3),
+  "drop_channel": functools.partial(augment.drop_channel, share=0.3),
   "change_rate": functools.partial(augment.change_rate, spread=0.3),
   "scale": functools.partial(augment.scale, spread=0.3),
   "jitter": functools.partial(augment.jitter, largest=0.3),
@@ -111,6 +113,40 @@ def test_another_rate_moves_the_frequency_of_a_sine():
   assert abs(fast).max() <= 1 + 1e-5
 
 
+def test_warped_time_keeps_both_ends_and_runs_forward():
+  ramp = jnp.broadcast_to(jnp.linspace(0, 1, 300)[None, :, None], (50, 300, 6))
+  warped = np.asarray(augment.warp_time(jax.random.key(0), ramp, 0.3))
+  np.testing.assert_allclose(warped[:, 0], 0, atol=1e-6)
+  np.testing.assert_allclose(warped[:, -1], 1, atol=1e-6)
+  speed = 299 * np.diff(warped[..., 0], axis=1)
+  assert 0.2 < speed.min() < 0.8 < 1.2 < speed.max() < 5
+  # Smooth: from sample to sample the tempo hardly changes.
+  assert abs(np.diff(speed, axis=1)).max() < 0.05
+  still = augment.warp_time(jax.random.key(0), ramp, 1e-9)
+  np.testing.assert_allclose(still, ramp, atol=1e-5)
+
+
+def test_lost_channels_are_of_the_stated_share_and_whole():
+  imu = jnp.ones((500, 9, 6))
+  kept = np.asarray(augment.drop_channel(jax.random.key(0), imu, 0.2))
+  assert (kept.min(1) == kept.max(1)).all()
+  np.testing.assert_allclose(1 - kept.mean((0, 1)), 0.2, atol=0.06)
+
+
+def test_views_of_one_step_differ_and_the_first_is_the_plain_one():
+  imu, mask = windows(), jnp.ones((5, 2), bool)
+  c = config.default().augment
+  c.jitter = 0.3
+  change = augment.from_config(c, 0)
+  plain, first, second = (
+    change(3, imu, mask, **view)[0] for view in ({}, {"view": 0}, {"view": 1})
+  )
+  np.testing.assert_array_equal(plain, first)
+  assert not np.allclose(first, second, atol=1e-3)
+  again = change(3, imu, mask, view=1)[0]
+  np.testing.assert_array_equal(again, second)
+
+
 def test_jitter_has_the_stated_level():
   imu = jnp.zeros((200, 200, 6))
   noise = np.asarray(augment.jitter(jax.random.key(0), imu, 0.5))
@@ -150,7 +186,8 @@ def test_sensors_that_were_not_measured_stay_zero():
   imu = jnp.where(jnp.repeat(mask, 3, 1)[:, None], windows(8), 0)
   every = options(
     half_turns=True, mirror=0.5, yaw=True, rotate=True, tilt_rad=0.1,
-    rate=0.2, scale=0.2, jitter=0.3, drop_sensor=0.5,
+    rate=0.2, time_warp=0.2, drop_channel=0.1, scale=0.2,
+    jitter=0.3, drop_sensor=0.5,
   )  # fmt: skip
   out, out_mask = augment.augment(jax.random.key(0), imu, mask, every)
   np.testing.assert_array_equal(out_mask, mask)

@@ -44,6 +44,20 @@ def test_a_share_above_one_is_refused():
     config.check(c)
 
 
+def test_simclr_asks_for_views_that_differ_and_no_validated_retrieval():
+  c = config.default()
+  c.loss.objective = "simclr"
+  with pytest.raises(ValueError, match="views would be equal"):
+    config.check(c)
+  c.augment.yaw = True
+  config.check(c)
+  c.train.validate_every_steps = 5
+  with pytest.raises(ValueError, match="trains no retrieval"):
+    config.check(c)
+  c.loss.objective = "contrastive + 0.5*simclr"
+  config.check(c)
+
+
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 
 

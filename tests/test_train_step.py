@@ -56,6 +56,11 @@ class Tanh:
     return x / jnp.linalg.norm(x, axis=1, keepdims=True)
 
 
+def views(step, imu, sensor_mask, view=0):
+  """Two views that differ: the second is turned round."""
+  return (1 - 2 * view) * imu, sensor_mask
+
+
 def make_params(encoder, pairs):
   state = train_step.init(
     encoder,
@@ -65,6 +70,7 @@ def make_params(encoder, pairs):
     pairs=pairs,
     initial_scale=10.0,
     initial_bias=-10.0,
+    view_dim=4,
   )
   return state["params"]
 
@@ -87,7 +93,7 @@ def assert_near(a, b, limit):
 
 
 def _cases():
-  objectives = (*config.OBJECTIVES, "contrastive + 0.5*distill")
+  objectives = (*config.OBJECTIVES, "contrastive + 0.5*simclr")
   for case in itertools.product(
     config.VARIANTS, objectives, (True, False), (None, 5)
   ):
@@ -104,6 +110,7 @@ def test_chunks_give_the_whole_batchs_gradients(
 ):
   pairs = config.VARIANTS[variant]
   options = {"objectives": config.objectives(objective), "block": block}
+  options["change"] = views
   batch = make_batch(masked)
   value, whole = gradients(batch, pairs, Tanh(), **options)
   got, parts = gradients(batch, pairs, Tanh(), **options, chunk=3)
@@ -188,6 +195,50 @@ def test_a_sum_of_objectives_is_their_weighted_sum():
     batch, pairs, objectives={"contrastive": 1.0, "distill": 0.25}
   )[0]
   np.testing.assert_allclose(whole, parts[0] + 0.25 * parts[1], rtol=1e-6)
+
+
+def test_simclr_contrasts_the_two_views_behind_a_head():
+  encoder, batch = Tanh(), make_batch(True)
+  pairs = ("imu_video", "imu_text")
+  options = {"objectives": {"simclr": 0.5}, "change": views}
+  value, gradient = gradients(batch, pairs, encoder, **options)
+  params = make_params(encoder, pairs)
+  embedded = [
+    encoder.apply(
+      params["imu_encoder"],
+      sign * batch["imu"],
+      sensor_mask=batch["sensor_mask"],
+    )
+    for sign in (1, -1)
+  ]
+  head = jax.tree.map(np.asarray, params["view_head"])
+  z = np.stack(embedded, 1).reshape(2 * ROWS, -1) @ head["hidden"]["kernel"]
+  z = np.maximum(z, 0) @ head["out"]["kernel"]
+  z /= np.linalg.norm(z, axis=1, keepdims=True)
+  logits = 10 * z @ z.T
+  np.fill_diagonal(logits, -np.inf)
+  own = logits[np.arange(2 * ROWS), np.arange(2 * ROWS) ^ 1]
+  want = (np.logaddexp.reduce(logits, axis=1) - own).mean()
+  np.testing.assert_allclose(value, 0.5 * want, rtol=1e-5)
+  assert np.abs(gradient["imu_encoder"]["kernel"]).max() > 0
+  assert np.abs(gradient["view_head"]["hidden"]["kernel"]).max() > 0
+  assert not any(jax.tree.leaves(gradient["log_scale"]))
+
+
+def test_simclr_beside_the_teacher_shows_it_the_first_view():
+  batch, pairs = make_batch(True), ("imu_text",)
+  options = {"change": views}
+  alone = [
+    gradients(batch, pairs, Tanh(), objectives={name: 1.0}, **options)
+    for name in ("contrastive", "simclr")
+  ]
+  both = {"contrastive": 1.0, "simclr": 0.5}
+  value, gradient = gradients(batch, pairs, Tanh(), objectives=both, **options)
+  np.testing.assert_allclose(value, alone[0][0] + 0.5 * alone[1][0], rtol=1e-6)
+  want = jax.tree.map(lambda a, b: a + 0.5 * b, alone[0][1], alone[1][1])
+  assert_near(gradient, want, 1e-5)
+  with pytest.raises(ValueError, match="simclr needs augmentations"):
+    train_step.make_loss(Tanh(), pairs=pairs, objectives={"simclr": 1.0})
 
 
 def test_distil_is_one_minus_cosine_of_existing_rows():

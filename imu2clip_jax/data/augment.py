@@ -18,6 +18,8 @@ import jax.numpy as jnp
 _ACCEL = slice(0, 3)
 # Keeps these keys apart from those of the parameters, which have the same seed.
 _STREAM = 1
+# Knots of a time warp's speed.
+_KNOTS = 5
 # Half turns about no axis, x, y and z.
 _HALF_TURNS = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
 
@@ -37,28 +39,33 @@ def augment(
   Returns:
     imu and sensor mask, as they would have been recorded.
   """
+  # Each has a number of its own, so that one more leaves the others' draws.
   steps = (
-    (options.half_turns, half_turns),
-    (options.mirror, mirror),
-    (options.yaw, rotate_yaw),
-    (options.tilt_rad, tilt),
-    (options.rotate, rotate),
-    (options.rate, change_rate),
-    (options.scale, scale),
-    (options.jitter, jitter),
+    (0, options.half_turns, half_turns),
+    (1, options.mirror, mirror),
+    (2, options.yaw, rotate_yaw),
+    (3, options.tilt_rad, tilt),
+    (4, options.rotate, rotate),
+    (5, options.rate, change_rate),
+    (9, options.time_warp, warp_time),
+    (6, options.scale, scale),
+    (7, options.jitter, jitter),
+    (10, options.drop_channel, drop_channel),
   )
-  for index, (amount, transform) in enumerate(steps):
+  for number, amount, transform in steps:
     if amount:
-      imu = transform(jax.random.fold_in(key, index), imu, amount)
+      imu = transform(jax.random.fold_in(key, number), imu, amount)
   if options.drop_sensor:
     sensor_mask = drop_sensor(
-      jax.random.fold_in(key, len(steps)), sensor_mask, options.drop_sensor
+      jax.random.fold_in(key, 8), sensor_mask, options.drop_sensor
     )
   return jnp.where(jnp.repeat(sensor_mask, 3, 1)[:, None], imu, 0), sensor_mask
 
 
 def from_config(options, seed: int) -> Callable | None:
-  """Return change(step, imu, sensor_mask) -> both, or None if all is off.
+  """Return change(step, imu, sensor_mask, view=0) -> both, or None if all off.
+
+  Views of one step differ in their draws.
 
   Args:
     options: as in `augment`.
@@ -67,10 +74,11 @@ def from_config(options, seed: int) -> Callable | None:
   """
   if not any(options.values()):
     return None
-  root = jax.random.fold_in(jax.random.key(seed), _STREAM)
+  root = jax.random.key(seed)
 
-  def change(step, imu, sensor_mask):
-    key = jax.random.fold_in(root, step)
+  def change(step, imu, sensor_mask, view=0):
+    stream = jax.random.fold_in(root, _STREAM + view)
+    key = jax.random.fold_in(stream, step)
     return augment(key, imu, sensor_mask, options)
 
   return change
@@ -158,8 +166,29 @@ def change_rate(key, imu, spread):
   room = last * jnp.maximum(1 - speed, 0)
   at = jnp.arange(time, dtype=imu.dtype)[None] * speed
   at = at + room * jax.random.uniform(keys[1], (batch, 1), imu.dtype)
-  at = last - jnp.abs(at % (2 * last) - last)
-  before = jnp.clip(at.astype(jnp.int32), 0, last - 1)[..., None]
+  return _sample(imu, last - jnp.abs(at % (2 * last) - last))
+
+
+def warp_time(key, imu, spread):
+  """Let the tempo drift within each window, which keeps its beginning and end.
+
+  The logarithm of the speed is normal with this spread at a few knots and
+  straight between them; signals are linear between samples.
+  """
+  batch, time, _ = imu.shape
+  knots = spread * jax.random.normal(key, (batch, _KNOTS), imu.dtype)
+  places = jnp.linspace(0, _KNOTS - 1, time - 1, dtype=imu.dtype)
+  speed = jnp.exp(
+    jax.vmap(jnp.interp, (None, None, 0))(places, jnp.arange(_KNOTS), knots)
+  )
+  at = jnp.cumsum(speed, 1)
+  at = jnp.pad(at / at[:, -1:], ((0, 0), (1, 0))) * (time - 1)
+  return _sample(imu, at)
+
+
+def _sample(imu, at):
+  """Values at fractional sample numbers [B, T], linear between samples."""
+  before = jnp.clip(at.astype(jnp.int32), 0, imu.shape[1] - 2)[..., None]
   share = at[..., None] - before
   left = jnp.take_along_axis(imu, before, 1)
   return left + share * (jnp.take_along_axis(imu, before + 1, 1) - left)
@@ -189,6 +218,12 @@ def jitter(key, imu, largest):
   return imu + level * sensors * jax.random.normal(
     keys[1], imu.shape, imu.dtype
   )
+
+
+def drop_channel(key, imu, share):
+  """Let each of the six channels read zero in a share of the windows."""
+  lost = jax.random.uniform(key, (imu.shape[0], 1, imu.shape[2])) < share
+  return jnp.where(lost, 0, imu)
 
 
 def drop_sensor(key, sensor_mask, share):
