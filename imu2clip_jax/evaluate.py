@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from imu2clip_jax import (
+  checkpoint,
   command,
   embed,
   examples,
@@ -51,6 +52,7 @@ def evaluate(
   protocol: str = "full",
   fine_tune: bool = True,
   thorough: bool = False,
+  best: bool = False,
 ) -> dict:
   """Measure a trained encoder and write the three files into its workdir.
 
@@ -64,19 +66,22 @@ def evaluate(
     protocol: "full" ranks the whole split, "official" 320 windows of it.
     fine_tune: also fine-tune, the slowest part.
     thorough: also the few-shot curve, and both galleries.
+    best: of the checkpoints, take the one with the best MRR on validation, not
+      the newest; metrics.json's notes name it.
 
   Returns:
     what metrics.json holds; the module docstring describes it.
 
   Raises:
-    FileNotFoundError: no run, no data or no teacher there.
+    FileNotFoundError: no run, no data or no teacher there; or with `best` no
+      validated checkpoint.
     ValueError: an empty split, an unknown label, or a teacher that is not the
       one of the run.
   """
   if protocol not in PROTOCOLS:
     raise ValueError(f"protocol is {protocol!r}, expected full or official")
   workdir = pathlib.Path(workdir)
-  encoder = encoder or pretrained.load_imu_encoder(workdir)
+  encoder = encoder or pretrained.load_imu_encoder(workdir, best=best)
   config = config_lib.from_json(config_lib.to_json(encoder.config))
   config.data.dir = data_dir or config.data.dir
   config.data.test_split = split or config.data.test_split
@@ -105,13 +110,16 @@ def evaluate(
     sides,
     names,
     fine_tune,
-    scale=_trained_scale(workdir, config.variant),
+    scale=_trained_scale(workdir, config.variant, best),
     shots=thorough,
   )
   if thorough:
     found["retrieval_official"], _ = retrieval.measure(
       sides, official, texts, pairs, config.seed
     )
+  if best:
+    step = checkpoint.best_step(workdir)
+    notes.append(f"checkpoint {step}: the best MRR on validation")
   document = {
     "dataset": windows.meta["dataset"],
     "variant": config.variant,
@@ -156,11 +164,11 @@ def folder_of(
   return pathlib.Path(workdir) / "evaluations" / name
 
 
-def _trained_scale(workdir, variant):
+def _trained_scale(workdir, variant, best):
   # An encoder that was never trained has none.
   if not (workdir / "checkpoints").is_dir():
     return None
-  return pretrained.logit_scale(workdir, variant)
+  return pretrained.logit_scale(workdir, variant, best)
 
 
 def _counts(windows):
@@ -296,6 +304,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     help="also the few-shot curve, and both galleries",
   )
   parser.add_argument(
+    "--best",
+    action="store_true",
+    help="the checkpoint with the best MRR on validation (default: the newest)",
+  )
+  parser.add_argument(
     "--suite",
     choices=_SUITES,
     help="train and evaluate every row of the paper's tables and the baselines "
@@ -328,6 +341,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     protocol=args.protocol,
     fine_tune=not args.no_fine_tune,
     thorough=args.thorough,
+    best=args.best,
   )
   if args.json:
     command.print_json(document)

@@ -123,7 +123,9 @@ def _compiled(encoder, normalize):
   )
 
 
-def load_imu_encoder(path: str | os.PathLike) -> ImuEmbedder:
+def load_imu_encoder(
+  path: str | os.PathLike, best: bool = False
+) -> ImuEmbedder:
   """Load a trained IMU encoder.
 
   Args:
@@ -136,13 +138,20 @@ def load_imu_encoder(path: str | os.PathLike) -> ImuEmbedder:
         Face hub;
       a state dict of the released PyTorch code (`*_src_encoder.pt`), which is
         read without PyTorch and embeds as it does.
+    best: of a run, take the checkpoint with the best MRR on validation.
 
   Raises:
     FileNotFoundError: no encoder there, a part is missing, or a run has no
-      whole checkpoint.
+      whole checkpoint (with `best`: none that was validated).
     ValueError: a file that is damaged, of another export or no such state
-      dict; or config and checkpoint do not fit each other.
+      dict; config and checkpoint do not fit each other; or `best` of what is
+      no run.
   """
+  if best and not (pathlib.Path(path) / "checkpoints").is_dir():
+    raise ValueError(
+      f"{path} is no workdir of `imu2clip train`: only a run has a best "
+      "checkpoint"
+    )
   if os.fspath(path).startswith("hf:"):
     folder = published.download(os.fspath(path).removeprefix("hf:"))
     return _load_export(folder, exported.WEIGHTS)
@@ -156,14 +165,18 @@ def load_imu_encoder(path: str | os.PathLike) -> ImuEmbedder:
     return _load_export(path, exported.WEIGHTS)
   if path.name == exported.TREE and exported.holds_export(path.parent):
     return _load_export(path.parent, exported.TREE)
-  return load_run(path)
+  return load_run(path, best)
 
 
-def load_run(workdir: str | os.PathLike) -> ImuEmbedder:
+def load_run(workdir: str | os.PathLike, best: bool = False) -> ImuEmbedder:
   """Load the encoder of a run's newest whole checkpoint.
 
+  Args:
+    workdir: the run's folder.
+    best: take the checkpoint with the best MRR on validation instead.
+
   Raises:
-    FileNotFoundError: no run there, or it has no whole checkpoint.
+    FileNotFoundError: no run there, or it has no such checkpoint.
     ValueError: config and checkpoint do not fit each other.
   """
   workdir = pathlib.Path(workdir)
@@ -178,7 +191,7 @@ def load_run(workdir: str | os.PathLike) -> ImuEmbedder:
   encoder = encoders.from_config(config.encoder, teacher["dim"])
   samples = imu_lib.samples_in(config.encoder.window_s, encoder.rate_hz)
   params = checkpoint.load_params(
-    workdir, {"imu_encoder": encoder.param_shapes(samples)}
+    workdir, {"imu_encoder": encoder.param_shapes(samples)}, best
   )
   params = params["imu_encoder"]
   return ImuEmbedder(encoder, params, config.encoder.window_s, config, teacher)
@@ -207,16 +220,18 @@ def check_teacher(own: dict, found: dict, where: str) -> None:
     )
 
 
-def logit_scale(workdir: str | os.PathLike, variant: str) -> float:
+def logit_scale(
+  workdir: str | os.PathLike, variant: str, best: bool = False
+) -> float:
   """Return a run's trained scale of similarities, with text if it has one.
 
   Raises:
-    FileNotFoundError: the run has no whole checkpoint.
+    FileNotFoundError: the run has no such checkpoint, see `load_run`.
   """
   pairs = config_lib.VARIANTS[variant]
   scalar = jax.ShapeDtypeStruct((), np.float32)
   logs = checkpoint.load_params(
-    workdir, {"log_scale": dict.fromkeys(pairs, scalar)}
+    workdir, {"log_scale": dict.fromkeys(pairs, scalar)}, best
   )["log_scale"]
   return float(np.exp(logs["imu_text" if "imu_text" in logs else pairs[0]]))
 

@@ -4,12 +4,13 @@ import io
 import json
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from imu2clip_jax import command, evaluate
+from imu2clip_jax import checkpoint, command, evaluate, pretrained
 from imu2clip_jax import config as config_lib
 from imu2clip_jax.models import teacher as teacher_lib
 
@@ -344,6 +345,34 @@ def test_encoder_of_another_width_or_teacher_is_refused(world):
   assert not list(workdir.iterdir())
 
 
+def test_the_best_checkpoint_is_measured_if_asked(workdir):
+  with pytest.raises(FileNotFoundError, match="no validated checkpoint"):
+    evaluate.evaluate(workdir, best=True)
+  first = evaluate.evaluate(workdir, fine_tune=False)
+  loaded = pretrained.load_run(workdir)
+  variant = loaded.config.variant
+  params = {
+    "imu_encoder": loaded.params,
+    "log_scale": dict.fromkeys(
+      config_lib.VARIANTS[variant], np.ones((), np.float32)
+    ),
+  }
+  worse = jax.tree.map(lambda x: np.asarray(-x), params)
+  checkpoints = checkpoint.Checkpoints(workdir, keep=1, keep_best=1)
+  data = {"next_index": 0}
+  checkpoints.save(10, {"params": params}, data, score=0.5)
+  checkpoints.save(20, {"params": worse}, data, score=0.4)
+  checkpoints.save(30, {"params": worse}, data)
+  checkpoints.close()
+  best = evaluate.evaluate(workdir, fine_tune=False, best=True)
+  newest = evaluate.evaluate(workdir, fine_tune=False)
+  assert best["retrieval"] == first["retrieval"] != newest["retrieval"]
+  assert "checkpoint 10: the best MRR on validation" in best["notes"]
+  assert not any("checkpoint" in note for note in newest["notes"])
+  scales = [pretrained.logit_scale(workdir, variant, b) for b in (True, False)]
+  np.testing.assert_allclose(scales, np.exp([1.0, -1.0]), rtol=1e-6)
+
+
 # The command
 
 
@@ -356,7 +385,7 @@ def run(capsys, *argv):
 def test_json_is_one_document_on_stdout(world, capsys, monkeypatch):
   workdir, encoder, _ = world
   monkeypatch.setattr(
-    evaluate.pretrained, "load_imu_encoder", lambda _: encoder
+    evaluate.pretrained, "load_imu_encoder", lambda _, **__: encoder
   )
   code, out, _ = run(capsys, f"--workdir={workdir}", "--json", "--no-fine-tune")
   assert code == 0
@@ -366,7 +395,7 @@ def test_json_is_one_document_on_stdout(world, capsys, monkeypatch):
 def test_tables_name_teacher_gallery_and_chance(world, capsys, monkeypatch):
   workdir, encoder, _ = world
   monkeypatch.setattr(
-    evaluate.pretrained, "load_imu_encoder", lambda _: encoder
+    evaluate.pretrained, "load_imu_encoder", lambda _, **__: encoder
   )
   code, out, _ = run(
     capsys,
@@ -401,7 +430,7 @@ def test_bad_input_is_one_line_and_exit_code_1(capsys, argv, message):
 def test_missing_split_is_one_line(world, capsys, monkeypatch):
   workdir, encoder, _ = world
   monkeypatch.setattr(
-    evaluate.pretrained, "load_imu_encoder", lambda _: encoder
+    evaluate.pretrained, "load_imu_encoder", lambda _, **__: encoder
   )
   code, _, err = run(capsys, f"--workdir={workdir}", "--split=dusk")
   assert code == 1

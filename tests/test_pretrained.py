@@ -91,6 +91,36 @@ def test_a_trained_run_comes_back(tmp_path, write_cache, monkeypatch):
   assert np.isfinite(loaded.embed(motion(3, 30.0), 30.0)).all()
 
 
+def test_the_best_validated_checkpoint_comes_back_if_asked(
+  tmp_path, write_cache, monkeypatch
+):
+  cache_dir = write_cache(tmp_path / "cache", num_samples=150)
+  monkeypatch.setattr(embed, "ensure_cache", lambda c: cache_dir)
+  seen = []
+
+  def validate(params):
+    seen.append(jax.device_get(params))
+    return {"validation/MRR": 1 / len(seen)}
+
+  monkeypatch.setattr(train.validation, "make", lambda *_: validate)
+  c = config.default()
+  c.encoder.preset = "official"
+  c.encoder.rate_hz = 30.0
+  c.encoder.hidden = c.encoder.width = 8
+  c.train.batch_size = 8
+  c.train.steps = 3
+  c.train.validate_every_steps = c.train.keep_checkpoints = 1
+  train.train(c, tmp_path / "run")
+  for best, params in ((True, seen[0]), (False, seen[-1])):
+    loaded = pretrained.load_imu_encoder(tmp_path / "run", best=best)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
+
+
+def test_only_a_run_has_a_best_checkpoint(tmp_path):
+  with pytest.raises(ValueError, match="only a run has a best"):
+    pretrained.load_imu_encoder(tmp_path / "encoder.pt", best=True)
+
+
 def test_a_folder_without_a_run_says_what_to_do(tmp_path):
   with pytest.raises(FileNotFoundError, match="imu2clip train"):
     pretrained.load_imu_encoder(tmp_path)
