@@ -99,7 +99,9 @@ def evaluate(
   official = retrieval.official_rows(windows.recording_ids, config.seed)
   if protocol == "official":
     rows = official
-  pairs = config_lib.VARIANTS[config.variant]
+  pairs, scale = _trained_pairs(workdir, config), None
+  if pairs:
+    scale = pretrained.logit_scale(workdir, config.variant, best)
   texts = np.asarray(windows.text_ids)[:, 0]
   blocks, ranked = retrieval.measure(sides, rows, texts, pairs, config.seed)
   found, named, notes = recognition_tasks.run(
@@ -110,7 +112,7 @@ def evaluate(
     sides,
     names,
     fine_tune,
-    scale=_trained_scale(workdir, config.variant, best),
+    scale=scale,
     shots=thorough,
   )
   if thorough:
@@ -164,11 +166,12 @@ def folder_of(
   return pathlib.Path(workdir) / "evaluations" / name
 
 
-def _trained_scale(workdir, variant, best):
-  # An encoder that was never trained has none.
-  if not (workdir / "checkpoints").is_dir():
-    return None
-  return pretrained.logit_scale(workdir, variant, best)
+def _trained_pairs(workdir, config):
+  # An encoder that was never trained has none, nor has SimCLR's.
+  trained = (workdir / "checkpoints").is_dir()
+  if trained and config_lib.has_teacher(config.loss.objective):
+    return config_lib.VARIANTS[config.variant]
+  return ()
 
 
 def _counts(windows):
@@ -320,7 +323,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--config.group.key=value (default: the demo's world and recipe)",
   )
   parser.add_argument(
-    "--seeds", type=int, default=3, help="of --suite: runs of a variant"
+    "--seeds",
+    type=int,
+    default=3,
+    help="of --suite: runs of a variant, and of the encoders official, "
+    "official_swapped and i2c",
   )
   parser.add_argument(
     "--json", action="store_true", help="metrics.json on stdout, no tables"

@@ -6,6 +6,7 @@ Only process 0 writes.
 import json
 import os
 import pathlib
+import time
 from collections.abc import Iterable
 
 import jax
@@ -30,6 +31,9 @@ def progress(
 class MetricLog:
   """Appends one JSON object a line to `path`.
 
+  Every line but the first of a start says "step_ms": the mean wall time of a
+  step since the line before, all that happened in between included.
+
   A resumed run repeats steps whose lines are already there: those of
   `first_step` and later are dropped when the log is opened.
   """
@@ -52,7 +56,7 @@ class MetricLog:
       ValueError: tensorboardX is not installed.
     """
     self._path = pathlib.Path(path)
-    self._file = self._events = None
+    self._file = self._events = self._last = None
     if jax.process_index() != 0:
       return
     kept = []
@@ -74,6 +78,11 @@ class MetricLog:
     """Fetch `metrics` from the device, append them, return them as floats."""
     fetched = jax.device_get(metrics)
     values = {name: float(value) for name, value in fetched.items()}
+    now = time.monotonic()
+    if self._last is not None:
+      before, then = self._last
+      values["step_ms"] = 1000 * (now - then) / (step - before)
+    self._last = step, now
     if self._file is not None:
       self._file.write(json.dumps({"step": step} | values) + "\n")
       self._file.flush()

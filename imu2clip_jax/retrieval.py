@@ -107,7 +107,7 @@ def measure(
     sides: see `sides`.
     rows: the windows that take part.
     text_ids: [N] equal where the narration is equal.
-    pairs: the pairs that the variant contrasts.
+    pairs: the pairs that the run contrasted.
     seed: of the bootstrap over queries.
 
   Returns:
@@ -123,7 +123,8 @@ def measure(
     block = metrics.retrieval(asked, answers, bootstrap=_RESAMPLES, seed=seed)
     ranks = metrics.ranks(asked, answers)
     last = metrics.ranks(asked, answers, ties="pessimistic")
-    block["trained"] = _PAIRS.get(direction, pairs[0]) in pairs
+    pair = _PAIRS.get(direction)
+    block["trained"] = pair is None or pair in pairs
     block["tied"] = float(np.mean(last > ranks))
     if "text" in direction and len(np.unique(text_ids[used])) < len(used):
       same = text_ids[used], text_ids[used]

@@ -33,8 +33,31 @@ from imu2clip_jax import train as train_lib
 from imu2clip_jax.data import cache
 from imu2clip_jax.models import encoders
 
-# The released network only fits windows that its pooling leaves 32 samples of.
-_RATE_HZ = {"official_swapped": 200.0}
+# Sizes where a row's encoder is not the recipe's own; the other encoders have
+# theirs in models/baselines.py. The paper's and the released network have 32
+# channels; of the 512 states of their GRU a quarter, which two cores can train.
+_SIZES = {
+  "paper": {"encoder.width": 32, "encoder.hidden": 128},
+  "official": {"encoder.width": 32, "encoder.hidden": 128},
+  # It only fits windows that its pooling leaves 32 samples of.
+  "official_swapped": {
+    "encoder.width": 32,
+    "encoder.hidden": 128,
+    "encoder.rate_hz": 200.0,
+  },
+  "i2c": {"encoder.width": 24},
+}
+# What the comparison is about; the other encoders run once.
+_SEEDED = ("official", "official_swapped", "i2c")
+# SimCLR's views where the recipe has no augmentation; fine-tuning has them too.
+_VIEWS = {
+  "augment.yaw": True,
+  "augment.tilt_rad": 0.1,
+  "augment.time_warp": 0.2,
+  "augment.scale": 0.2,
+  "augment.jitter": 0.2,
+  "augment.drop_channel": 0.1,
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,11 +82,12 @@ class Cell:
 
 
 def cells(config: ml_collections.ConfigDict, seeds: int) -> list[Cell]:
-  """Return the cells: variants by seed, then the baselines, one seed each.
+  """Return the cells: variants by seed, then the baselines.
 
   Args:
     config: the recipe; baselines have its variant, and differ in one thing.
-    seeds: runs of each variant, from config.seed on.
+    seeds: runs of each variant, from config.seed on, and of the encoders
+      official, official_swapped and i2c; the other baselines run once.
 
   Raises:
     ValueError: less than one seed.
@@ -79,17 +103,24 @@ def cells(config: ml_collections.ConfigDict, seeds: int) -> list[Cell]:
   for objective in config_lib.OBJECTIVES:
     if objective == config.loss.objective:
       continue
-    changed = _changed(config, {"loss.objective": objective})
+    options = {"loss.objective": objective}
+    if objective == "simclr":
+      options["train.validate_every_steps"] = 0
+      if not any(config.augment.values()):
+        options |= _VIEWS
+    changed = _changed(config, options)
     made.append(Cell(f"objective {objective}", "baselines", changed))
   for preset in encoders.NAMES:
     if preset == config.encoder.preset:
       continue
-    options = {"encoder.preset": preset}
-    if preset in _RATE_HZ:
-      options["encoder.rate_hz"] = _RATE_HZ[preset]
-    made.append(
-      Cell(f"encoder {preset}", "baselines", _changed(config, options))
-    )
+    options = {"encoder.preset": preset, **_SIZES.get(preset, {})}
+    last = config.seed + (seeds if preset in _SEEDED else 1)
+    made += [
+      Cell(
+        f"encoder {preset}", "baselines", _changed(config, options, seed=seed)
+      )
+      for seed in range(config.seed, last)
+    ]
   return made
 
 
@@ -106,7 +137,7 @@ def run(
   Args:
     workdir: of the whole suite.
     config: recipe, data and teacher; None for the demo's, which are made first.
-    seeds: runs of each variant.
+    seeds: runs of each variant and of some encoders, see `cells`.
     data_dir: another data set, on which the variants are asked as well.
     fine_tune: also fine-tune.
 
@@ -126,14 +157,28 @@ def run(
   for place, cell in enumerate(todo, start=1):
     print(f"-- {place}/{len(todo)} {cell.name}", file=sys.stderr, flush=True)
     row = rows.setdefault(
-      cell.row, {"name": cell.row, "group": cell.group, "documents": []}
+      cell.row,
+      {
+        "name": cell.row,
+        "group": cell.group,
+        "compares_encoders": _compares_encoders(cell, config),
+        "documents": [],
+      },
     )
     try:
-      row["documents"].append(_finish(workdir, cell, fine_tune))
+      document = _finish(workdir, cell, fine_tune)
+      cost = _cost(workdir / "cells" / cell.name, cell.config, meta)
+      row["documents"].append(document | {"cost": cost})
       if data_dir and cell.group == "variants":
         name = f"{cell.row}, asked on another data set"
         other = rows.setdefault(
-          name, {"name": name, "group": "transfer", "documents": []}
+          name,
+          {
+            "name": name,
+            "group": "transfer",
+            "compares_encoders": False,
+            "documents": [],
+          },
         )
         folder = workdir / "cells" / cell.name
         other["documents"].append(_transfer(folder, cell, data_dir))
@@ -221,13 +266,39 @@ def _finish(workdir, cell, fine_tune):
   return document
 
 
+def _compares_encoders(cell, config):
+  """Do this cell and the recipe differ in nothing but encoder and seed?"""
+  return cell.trained and not any(
+    cell.config[group] != config[group]
+    for group in ("variant", "loss", "augment")
+  )
+
+
+def _cost(folder, config, meta):
+  """What a cell's encoder takes: parameters, MFLOP a window, ms a step."""
+  encoder = encoders.from_config(config.encoder, meta["teacher"]["dim"])
+  samples = imu.samples_in(config.encoder.window_s, encoder.rate_hz)
+  leaves = jax.tree.leaves(encoder.param_shapes(samples))
+  cost = {
+    "parameters": sum(leaf.size for leaf in leaves),
+    "mflop": encoder.flops(samples) / 1e6,
+  }
+  log = folder / "train.jsonl"
+  lines = log.read_text().splitlines() if log.is_file() else []
+  times = [json.loads(line).get("step_ms") for line in lines]
+  times = [time_ms for time_ms in times if time_ms is not None]
+  if times:
+    # The median: a line that holds a saving or a pause does not count.
+    cost["step_ms"] = float(np.median(times))
+  return cost
+
+
 def _check_options(folder, cell):
   path = folder / "config.json"
   if not path.is_file():
     return
-  if json.loads(path.read_text()) != json.loads(
-    config_lib.to_json(cell.config)
-  ):
+  # Options that are newer than the run count as their defaults.
+  if config_lib.from_json(path.read_text()) != cell.config:
     raise OtherOptionsError(
       f"{folder} holds a run with another config; use another --workdir"
     )

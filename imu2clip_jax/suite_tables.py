@@ -3,7 +3,9 @@
 A table is {"title", "columns", "rows", "note"}: texts, so that one table can be
 printed, written as Markdown and shown in a page. A suite's document is
 {"dataset", "teacher", "rows": [row], "failed": cell -> why, "left_out": notes},
-a row {"name", "documents": what metrics.json holds, one a seed}.
+a row {"name", "group", "compares_encoders": is it one of the encoders under one
+recipe, "documents": what metrics.json holds and "cost": {"parameters", "mflop"
+a window, "step_ms" if it was trained}, one a seed}.
 """
 
 from collections.abc import Sequence
@@ -52,7 +54,12 @@ def all_tables(suite: dict) -> list[dict]:
     made.append(
       _retrieval(suite, key, protocol, _BACK, "Table 2, the other way")
     )
-  made += [_recognition(suite), _few_shot(suite), _confidence(suite)]
+  made += [
+    _recognition(suite),
+    _encoders(suite),
+    _few_shot(suite),
+    _confidence(suite),
+  ]
   made.append(_per_class(suite))
   return [table for table in made if table["rows"]]
 
@@ -73,7 +80,7 @@ def _retrieval(suite, key, protocol, directions, title):
   else:
     rows += _floors(suite, key, directions)
     if protocol == "official" and directions == _FORWARD:
-      rows += _published_retrieval(suite, directions)
+      rows += _published(suite, directions, tables.COLUMNS)
   columns = [
     f"{tables.arrow(direction)} {column}"
     for direction in directions
@@ -110,18 +117,19 @@ def _floors(suite, key, directions):
   return [*rows, ["chance", *chance]]
 
 
-def _published_retrieval(suite, directions):
+def _published(suite, keys, columns):
+  """The paper's rows, in the order of directions or tasks and columns."""
   found = {}
   for result in paper_results.of(suite["dataset"]):
-    if result.key in directions:
+    if result.key in keys:
       found.setdefault(result.name, {})[result.key] = result.values
   return [
     [
       f"published: {name}",
       *(
-        cell(c, [values[d][c]] if c in values.get(d, {}) else [])
-        for d in directions
-        for c in tables.COLUMNS
+        cell(c, [values[key][c]] if c in values.get(key, {}) else [])
+        for key in keys
+        for c in columns
       ),
     ]
     for name, values in found.items()
@@ -152,7 +160,7 @@ def _recognition(suite):
         cell(m, [scores[field + m] for scores in found]) for m in metrics
       ]
     rows.append([name, *cells])
-  rows += _published_recognition(suite, metrics)
+  rows += _published(suite, _TASKS, metrics)
   columns = [
     f"{tables.RECOGNITION[task]} {name}"
     for task in _TASKS
@@ -165,22 +173,34 @@ def _recognition(suite):
   return _table("Table 3: recognition", columns, rows, note)
 
 
-def _published_recognition(suite, metrics):
-  found = {}
-  for result in paper_results.of(suite["dataset"]):
-    if result.key in _TASKS:
-      found.setdefault(result.name, {})[result.key] = result.values
-  return [
-    [
-      f"published: {name}",
-      *(
-        cell(m, [values[task][m]] if m in values.get(task, {}) else [])
-        for task in _TASKS
-        for m in metrics
-      ),
-    ]
-    for name, values in found.items()
-  ]
+def _encoders(suite):
+  """Every encoder under one recipe: what it takes and what it gives."""
+  scored = {"zero-shot F1": "zero_shot", "probe F1": "linear_probe"}
+  scored["fine-tuned F1"] = "fine_tune"
+  rows = []
+  for row in suite["rows"]:
+    if not row["compares_encoders"]:
+      continue
+    costs = [document["cost"] for document in row["documents"]]
+    times = [cost["step_ms"] for cost in costs if "step_ms" in cost]
+    cells = [f"{costs[0]['parameters']:,}", f"{costs[0]['mflop']:.1f}"]
+    cells.append(f"{np.median(times):.0f}" if times else _NONE)
+    for task in scored.values():
+      found = [scores["macro_f1"] for scores in _scores(row, task)]
+      cells.append(cell("macro_f1", found))
+    blocks = _blocks(row, "retrieval", "text->imu")
+    for column in ("MRR", "R@10"):
+      cells.append(cell(column, [block[column] for block in blocks]))
+    preset = row["documents"][0]["encoder"]["preset"]
+    rows.append([_label(row | {"name": preset}), *cells])
+  columns = ["parameters", "MFLOP", "step, ms", *scored]
+  columns += ["text → imu MRR", "text → imu R@10"]
+  note = (
+    "One recipe for all. MFLOP: products of a forward pass over one window. "
+    "Step: training, median of the run's log on the machine that ran it. Mean "
+    "± standard deviation over seeds."
+  )
+  return _table("Encoders", columns, rows if len(rows) > 1 else [], note)
 
 
 def _few_shot(suite):

@@ -25,7 +25,7 @@ RECOGNITION = {
 }
 COLUMNS = ("R@1", "R@10", "R@50", "MRR")
 CONSTANT = "always naming the most frequent class"
-UNTRAINED = "transitive: a pair that the variant was never trained on"
+UNTRAINED = "transitive: a pair that the run was never trained on"
 _TASKS = ("zero_shot", "zero_shot_unseen", "linear_probe", "fine_tune")
 _NONE = "-"
 

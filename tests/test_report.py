@@ -216,7 +216,7 @@ def test_terminal_marks_pairs_that_were_never_trained():
   text = tables.terminal(document("imu_text"))
   assert "IMU → video *" in text
   assert "text → IMU  " in text
-  assert "* transitive: a pair that the variant was never trained on" in text
+  assert "* transitive: a pair that the run was never trained on" in text
   text = tables.terminal(document("imu_video_text"))
   assert "*" not in text
 

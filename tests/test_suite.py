@@ -1,14 +1,19 @@
 """The suite's cells, that it goes on, that one broken cell costs no other."""
 
+import collections
 import copy
 import json
+import pathlib
 
+import jax
 import numpy as np
 import pytest
 
 from imu2clip_jax import config as config_lib
-from imu2clip_jax import paper_results, suite, suite_tables
+from imu2clip_jax import paper_results, suite, suite_tables, train
 from imu2clip_jax.models import encoders
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
 
 def document(seed=0, dataset="ego4d_imu"):
@@ -20,6 +25,7 @@ def document(seed=0, dataset="ego4d_imu"):
   scores["per_class"] = {"walks": {"f1": 0.4, "support": 9}}
   return {
     "dataset": dataset,
+    "encoder": {"preset": "official"},
     "retrieval": {
       "text->imu": block,
       "imu->video": block | {"trained": False},
@@ -46,27 +52,42 @@ def ran(monkeypatch):
     if cell.row == "encoder bilstm":
       raise FloatingPointError("loss is not finite")
     folder.mkdir(parents=True)
+    log = [{"step": 9}, {"step": 19, "step_ms": 30.0}]
+    log.append({"step": 29, "step_ms": 50.0 + 2 * cell.config.seed})
+    lines = "".join(json.dumps(line) + "\n" for line in log)
+    (folder / "train.jsonl").write_text(lines)
     found = document(cell.config.seed)
     (folder / "metrics.json").write_text(json.dumps(found))
     return found
 
-  meta = {"dataset": "ego4d_imu", "teacher": {"name": "clip"}}
+  meta = {"dataset": "ego4d_imu", "teacher": {"name": "clip", "dim": 64}}
   look = (meta, [], list(config_lib.VARIANTS))
   monkeypatch.setattr(suite, "_finish", finish)
   monkeypatch.setattr(suite, "_look", lambda _: look)
   return names
 
 
-def test_cells_are_variants_by_seed_and_every_baseline_once():
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize("recipe", ["demo", "classyglass_imu_text_i2c"])
+def test_cells_are_variants_by_seed_and_every_baseline(recipe):
   config = config_lib.demo("imu_video_text")
+  if recipe != "demo":
+    config = train.load_config(CONFIGS / f"{recipe}.py")
+  before = config_lib.to_json(config)
   cells = suite.cells(config, 3)
   assert sum(c.group == "variants" for c in cells) == 9
-  rows = [c.row for c in cells if c.group == "baselines"]
+  rows = collections.Counter(c.row for c in cells if c.group == "baselines")
   others = len(encoders.NAMES) + len(config_lib.OBJECTIVES) - 2
-  assert len(rows) == len(set(rows)) == others + 1
+  assert len(rows) == others + 1
+  for row, seeds in rows.items():
+    three = row.split()[-1] in ("official", "official_swapped", "i2c")
+    assert seeds == (3 if three else 1), row
   for cell in cells:
     config_lib.check(cell.config)
-  assert config == config_lib.demo("imu_video_text")
+    # Sizes fit: nothing is computed.
+    encoder = encoders.from_config(cell.config.encoder, 64)
+    encoder.param_shapes(round(encoder.rate_hz * cell.config.encoder.window_s))
+  assert config_lib.to_json(config) == before
   with pytest.raises(ValueError, match="--seeds is 0"):
     suite.cells(config, 0)
 
@@ -102,6 +123,27 @@ def test_tables_have_spread_stars_floors_and_published_rows(ran, tmp_path):
   lines = suite_tables.markdown(made).splitlines()
   grid = [line for line in lines if line.startswith("|")]
   assert all(line.endswith("|") for line in grid)
+
+
+def test_encoders_are_compared_with_their_cost(ran, tmp_path):
+  config = config_lib.demo("imu_video_text")
+  made = suite.run(tmp_path, config, seeds=2)
+  compared = [row for row in made["rows"] if row["compares_encoders"]]
+  # The variant itself stands for its encoder; one broken cell has no row.
+  assert len(compared) == len(encoders.NAMES) - 1
+  assert compared[0]["name"] == config.variant
+  table = next(
+    t for t in suite_tables.all_tables(made) if t["title"] == "Encoders"
+  )
+  assert len(table["rows"]) == len(compared)
+  first = dict(zip(table["columns"], table["rows"][0][1:], strict=True))
+  encoder = encoders.from_config(config.encoder, 64)
+  params = jax.tree.leaves(encoder.param_shapes(250))
+  assert first["parameters"] == f"{sum(x.size for x in params):,}"
+  assert first["MFLOP"] == f"{encoder.flops(250) / 1e6:.1f}"
+  assert first["step, ms"] == "40"
+  assert first["fine-tuned F1"] == "0.550 ± 0.071"
+  assert first["text → imu R@10"] == "21.0 ± 1.4"
 
 
 def test_finished_cell_of_another_recipe_is_refused(tmp_path):

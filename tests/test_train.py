@@ -51,6 +51,15 @@ def params_of(workdir):
   return checkpoint.load_params(workdir, {"imu_encoder": abstract})
 
 
+def log_of(workdir):
+  """Lines of train.jsonl without the wall time, which alone may differ."""
+  lines = [
+    json.loads(line)
+    for line in (workdir / "train.jsonl").read_text().splitlines()
+  ]
+  return [{k: v for k, v in x.items() if k != "step_ms"} for x in lines]
+
+
 def assert_equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
@@ -153,6 +162,25 @@ def test_every_variant_trains_and_logs(run, tmp_path, variant):
   assert [e["step"] for e in entries] == list(range(12))
   for pair in config.VARIANTS[variant]:
     assert f"loss/{pair}" in entries[0]
+  # The first line would hold the compilation.
+  assert "step_ms" not in entries[0]
+  assert all(0 < e["step_ms"] < 60_000 for e in entries[1:])
+
+
+def test_simclr_trains_alone_and_beside_the_teacher(run, tmp_path):
+  for objective in ("simclr", "contrastive + 0.5*simclr"):
+    c = small_config("imu_text")
+    c.loss.objective = objective
+    c.augment.yaw = True
+    c.train.steps = 4
+    folder = tmp_path / objective[:6]
+    run(c, folder)
+    entries = log_of(folder)
+    assert ("loss/imu_text" in entries[-1]) == ("contrastive" in objective)
+    run(c, folder)
+    c.train.steps = 5
+    with pytest.raises(ValueError, match="another config"):
+      run(c, folder)
 
 
 def test_a_finished_run_is_not_trained_again(run, tmp_path):
@@ -177,11 +205,7 @@ def test_a_stopped_run_ends_like_an_unbroken_one(run, tmp_path, monkeypatch):
   monkeypatch.setattr(pipeline.StepBatches, "map", original)
   run(small_config(), tmp_path / "broken")
   assert_equal(params_of(tmp_path / "whole"), params_of(tmp_path / "broken"))
-  whole, broken = (
-    (tmp_path / name / "train.jsonl").read_text()
-    for name in ("whole", "broken")
-  )
-  assert whole == broken
+  assert log_of(tmp_path / "whole") == log_of(tmp_path / "broken")
 
 
 def test_sigterm_saves_and_ends_quietly(run, tmp_path, monkeypatch):
