@@ -124,21 +124,27 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
     ValueError: neither sensor has a usable sample.
   """
   sensors = _sensors(accel_t_s, accel, gyro_t_s, gyro)
+  steps_s = [resampling.typical_step(t) for _, t, _ in sensors]
   spans = [
-    (t[0], t[-1] + resampling.typical_step(t)) for _, t, _ in sensors if len(t)
+    (t[0], t[-1] + step_s)
+    for (_, t, _), step_s in zip(sensors, steps_s, strict=True)
+    if len(t)
   ]
   if not spans:
     raise ValueError("no usable IMU sample: every stamp or value is NaN")
   first = math.ceil(min(s[0] for s in spans) * rate_hz - 1e-6)
   last = math.ceil(max(s[1] for s in spans) * rate_hz - 1e-6)
   count = max(last - first, 1)
-  imu = np.zeros((count, 6), np.float32)
-  real = np.zeros((count, 2), bool)
-  for place, t, v in sensors:
+  real = np.zeros((2, count), bool).T
+  found = []
+  for (place, t, v), step_s in zip(sensors, steps_s, strict=True):
     if len(t):
-      columns = slice(3 * place.start, 3 * place.stop)
-      imu[:, columns], found = resampling.resample(t, v, rate_hz, first, count)
-      real[:, place] = found[:, None]
+      signal, near = resampling.resample(t, v, rate_hz, first, count, step_s)
+      real[:, place] = near[:, None]
+    else:
+      signal = np.zeros((count, v.shape[1]), np.float32)
+    found.append(signal)
+  imu = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
   span = max(s[0] for s in spans), min(s[1] for s in spans)
   if span[1] <= span[0]:  # the sensors never ran together
     span = min(s[0] for s in spans), max(s[1] for s in spans)
@@ -152,11 +158,14 @@ def _sensors(accel_t_s, accel, gyro_t_s, gyro):
   """
   accel, gyro = np.asarray(accel, np.float64), np.asarray(gyro, np.float64)
   lost = [~np.isfinite(v).all(axis=1) for v in (accel, gyro)]
-  if np.array_equal(accel_t_s, gyro_t_s, equal_nan=True) and np.array_equal(
-    *lost
-  ):
-    both = np.concatenate([accel, gyro], axis=1)
-    return [(slice(0, 2), *resampling.clean(accel_t_s, both))]
+  together = np.array_equal(accel_t_s, gyro_t_s, equal_nan=True)
+  with np.errstate(over="ignore"):  # infinity is dropped
+    if together and np.array_equal(*lost):
+      # One channel after the other in memory, as the resampler works.
+      both = np.empty((6, len(accel)), np.float32)
+      both[:3], both[3:] = accel.T, gyro.T
+      return [(slice(0, 2), *resampling.clean(accel_t_s, both.T))]
+    accel, gyro = accel.astype(np.float32), gyro.astype(np.float32)
   return [
     (slice(0, 1), *resampling.clean(accel_t_s, accel)),
     (slice(1, 2), *resampling.clean(gyro_t_s, gyro)),
@@ -186,13 +195,19 @@ def cut(grid: Grid, starts_s, window_s: float):
   index = np.rint(np.asarray(starts_s, np.float64) * grid.rate_hz)
   index = index.astype(np.int64) - grid.first
   size = len(grid.imu)
-  total = np.zeros((size + 1, 2))
-  np.cumsum(grid.real, axis=0, out=total[1:])
+  total = np.zeros((2, size + 1), np.int32)
+  np.cumsum(grid.real.T, axis=1, out=total[:, 1:])
   ends = np.clip(index + num_samples, 0, size)
-  coverage = (total[ends] - total[np.clip(index, 0, size)]) / num_samples
-  rows = np.clip(index[:, None] + np.arange(num_samples), 0, size - 1)
+  coverage = (total[:, ends] - total[:, np.clip(index, 0, size)]) / num_samples
+  windows = np.empty((len(index), num_samples, 6), np.float32)
+  for window, first in zip(windows, index.tolist(), strict=True):
+    if 0 <= first <= size - num_samples:
+      window[:] = grid.imu[first : first + num_samples]
+    else:
+      rows = np.arange(first, first + num_samples)
+      window[:] = grid.imu[np.clip(rows, 0, size - 1)]
   starts = (index + grid.first) / grid.rate_hz
-  return starts, grid.imu[rows], coverage
+  return starts, windows, np.ascontiguousarray(coverage.T)
 
 
 def samples_in(window_s: float, rate_hz: float) -> int:
@@ -310,6 +325,8 @@ def to_head_frame(imu, frame: str) -> np.ndarray:
     )
   imu = np.asarray(imu, np.float32)
   turn = _TO_HEAD[frame].astype(np.float32)
+  if np.array_equal(turn, np.eye(3)):
+    return imu
   return (imu.reshape(*imu.shape[:-1], 2, 3) @ turn.T).reshape(imu.shape)
 
 

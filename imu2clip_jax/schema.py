@@ -4,6 +4,8 @@ A window is an aligned slice of a recording. Frames, texts, the label and either
 sensor may be missing; masks and empty lists say so, never zeros that look real.
 """
 
+import math
+
 import numpy as np
 
 SENSORS = ("accel", "gyro")
@@ -38,7 +40,7 @@ def validate(record: dict, num_samples: int) -> None:
       finite, or contradicts another one; names the window and the field.
   """
   where = f"window {record.get('window_id', '?')!r}"
-  if set(record) != set(FIELDS):
+  if record.keys() != FIELDS.keys():
     missing, extra = set(FIELDS) - set(record), set(record) - set(FIELDS)
     raise ValueError(
       f"{where}: missing fields {sorted(missing)}, "
@@ -66,18 +68,19 @@ def validate(record: dict, num_samples: int) -> None:
 
 def _check_field(where, name, value, dtype, shape):
   if dtype in (str, bytes):
-    values = value if shape else [value]
-    if any(not isinstance(v, dtype) for v in values):
+    if not all(isinstance(v, dtype) for v in (value if shape else (value,))):
       raise ValueError(f"{where}: {name} must be {dtype.__name__}")
     return
   array = np.asarray(value)
   fits = array.ndim == len(shape) and all(
-    want in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    [w in (None, got) for w, got in zip(shape, array.shape, strict=True)]
   )
   if array.dtype != dtype or not fits:
     raise ValueError(
       f"{where}: {name} must be {np.dtype(dtype).name} {list(shape)}, "
       f"got {array.dtype.name} {list(array.shape)}"
     )
-  if array.dtype.kind == "f" and not np.isfinite(array).all():
+  # Of a single number NumPy would take long to say it.
+  finite = np.isfinite(array).all() if shape else math.isfinite(array)
+  if not finite:
     raise ValueError(f"{where}: {name} holds NaN or infinity")

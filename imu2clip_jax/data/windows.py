@@ -20,7 +20,7 @@ _FRAMES_AT_ONCE = 64
 # A gyroscope saturates at 2000 deg/s, 35 rad/s.
 _FASTEST_RAD_S = 40.0
 # Rows, spread over a recording, that tell its units.
-_UNIT_ROWS = 20_000
+_UNIT_ROWS = 5_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,10 +208,13 @@ def signals(
     min_coverage = options.min_coverage
   starts_s, cut, share = imu.cut(grid, starts_s, options.window_s)
   keep, mask = _choose(starts_s, share, min_coverage, dropped)
-  starts_s, cut, share, mask = (a[keep] for a in (starts_s, cut, share, mask))
+  if len(keep) < len(starts_s):
+    starts_s, cut = starts_s[keep], cut[keep]
+    share, mask = share[keep], mask[keep]
   cut = imu.to_head_frame(cut, frame)
   cut = _align(cut, mask, options.gravity, grid, frame)
-  cut = np.where(np.repeat(mask, 3, axis=1)[:, None], cut, 0)
+  if not mask.all():
+    cut = np.where(np.repeat(mask, 3, axis=1)[:, None], cut, 0)
   coverage = np.where(mask, share, 1).min(axis=1).astype(np.float32)
   return Signals(keep, starts_s, cut, mask, coverage, dropped)
 
@@ -311,6 +314,8 @@ def _align(signals, mask, gravity, grid, frame):
 
 
 def _texts(narrations, starts, options):
+  if not narrations:
+    return [[] for _ in starts]
   clean = texts.CLEANING[options.text_cleaning]
   cleaned = [clean(text) for _, _, text in narrations]
   intervals = np.array([t[:2] for t in narrations]).reshape(-1, 2)

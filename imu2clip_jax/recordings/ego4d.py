@@ -173,17 +173,18 @@ def _narrations(tree):
 
 
 def _read_imu(path):
-  columns = parsing.numbers(path, (_TIME, *_GYRO, *_ACCEL))
-  t_s = columns[_TIME] / 1e3
-  known = np.isfinite(t_s)
+  rows = parsing.matrix(path, (_TIME, *_GYRO, *_ACCEL))
+  known = np.isfinite(rows[0])
   if not known.any():
     raise ValueError(f"{path}: no row has a {_TIME}")
-  t_s = t_s[known]
-  accel = np.stack([columns[name][known] for name in _ACCEL], axis=1)
-  gyro = np.stack([columns[name][known] for name in _GYRO], axis=1)
+  if not known.all():
+    rows = rows[:, known]
+  t_s, gyro, accel = rows[0] / 1e3, rows[1:4].T, rows[4:].T
   for sensor, names in ((accel, _ACCEL), (gyro, _GYRO)):
     for i, j in ((0, 1), (1, 2), (0, 2)):
-      if len(sensor) > 1 and np.array_equal(sensor[:, i], sensor[:, j]):
+      a, b = sensor[:, i], sensor[:, j]
+      # The first few rows differ in nearly every file.
+      if len(a) > 1 and np.array_equal(a[:9], b[:9]) and np.array_equal(a, b):
         warnings.warn(
           f"{path}: {names[i]} and {names[j]} are equal in every row: "
           "an axis was lost",

@@ -110,23 +110,7 @@ def numbers(
     ValueError: a column is missing, a cell is no number, a row has too few or
       too many cells; names the file.
   """
-  parse = pyarrow.csv.ParseOptions(delimiter=delimiter)
-  try:
-    with pyarrow.csv.open_csv(path, parse_options=parse) as file:
-      header = file.schema.names
-    _check_header(path, header, [*columns, *strings])
-    table = pyarrow.csv.read_csv(
-      path,
-      parse_options=parse,
-      convert_options=pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(columns, pyarrow.float64())
-        | dict.fromkeys(strings, pyarrow.string()),
-        include_columns=[*columns, *strings],
-        null_values=_MISSING,
-      ),
-    )
-  except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-    raise ValueError(f"{path}: is not a table of numbers: {error}") from error
+  table = _table(path, columns, strings, delimiter)
   return {
     name: table[name].to_numpy().astype(np.float64, copy=False)
     for name in columns
@@ -134,6 +118,43 @@ def numbers(
     name: table[name].to_numpy(zero_copy_only=False).astype(str)
     for name in strings
   }
+
+
+def matrix(path: str | os.PathLike, columns: Sequence[str]) -> np.ndarray:
+  """Read columns of a long file as one float64 [len(columns), N].
+
+  Raises:
+    FileNotFoundError, ValueError: as `numbers`.
+  """
+  table = _table(path, columns, (), ",")
+  found = np.empty((len(columns), len(table)))
+  for row, name in zip(found, columns, strict=True):
+    begin = 0
+    for chunk in table[name].chunks:
+      row[begin : begin + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
+      begin += len(chunk)
+  return found
+
+
+def _table(path, columns, strings, delimiter):
+  parse = pyarrow.csv.ParseOptions(delimiter=delimiter)
+  convert = pyarrow.csv.ConvertOptions(
+    column_types=dict.fromkeys(columns, pyarrow.float64())
+    | dict.fromkeys(strings, pyarrow.string()),
+    include_columns=[*columns, *strings],
+    null_values=_MISSING,
+  )
+  try:
+    try:
+      return pyarrow.csv.read_csv(
+        path, parse_options=parse, convert_options=convert
+      )
+    except pyarrow.ArrowKeyError:  # a column is missing: say which
+      with pyarrow.csv.open_csv(path, parse_options=parse) as file:
+        _check_header(path, file.schema.names, [*columns, *strings])
+      raise
+  except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+    raise ValueError(f"{path}: is not a table of numbers: {error}") from error
 
 
 def arrays(
