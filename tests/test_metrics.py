@@ -240,23 +240,68 @@ def test_memory_does_not_grow_with_the_gallery():
   assert np.array_equal(got[:20] - 1, (scores > own[:, None]).sum(1))
 
 
-@pytest.mark.parity
-def test_equals_torchmetrics_retrieval():
-  retrieval = pytest.importorskip("torchmetrics.functional.retrieval")
-  torch = pytest.importorskip("torch")
+def retrieval_case(case):
+  """Positive queries, gallery and matches: torchmetrics passes over others."""
   rng = np.random.default_rng(8)
-  # torchmetrics passes over matches whose score is not positive.
   queries, gallery = abs(unit(rng, 40, 8)), abs(unit(rng, 90, 8))
   matches = rng.random((40, 90)) < 0.03
   matches[:, 0] = True
+  if case == "one query":
+    queries, matches = queries[:1], matches[:1]
+  elif case == "one row":
+    gallery, matches = gallery[:1], matches[:, :1]
+  elif case == "every row matches":
+    matches[:] = True
+  elif case == "only the last matches":
+    matches[:] = False
+    matches[np.arange(40), (queries @ gallery.T).argmin(1)] = True
+  return queries, gallery, matches
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+  "case",
+  [
+    "random",
+    "one query",
+    "one row",
+    "every row matches",
+    "only the last matches",
+  ],
+)
+def test_equals_torchmetrics_retrieval(case):
+  retrieval = pytest.importorskip("torchmetrics.functional.retrieval")
+  torch = pytest.importorskip("torch")
+  queries, gallery, matches = retrieval_case(case)
   result = metrics.retrieval(queries, gallery, ks=(1, 5), match=matches)
   scores, relevant = torch.tensor(queries @ gallery.T), torch.tensor(matches)
   pairs = list(zip(scores, relevant, strict=True))
   mrr = np.mean([float(retrieval.retrieval_reciprocal_rank(*p)) for p in pairs])
   assert result["MRR"] == pytest.approx(mrr, abs=1e-6)
   for k in (1, 5):
-    hits = [float(retrieval.retrieval_hit_rate(*p, top_k=k)) for p in pairs]
+    top = min(k, len(gallery))
+    hits = [float(retrieval.retrieval_hit_rate(*p, top_k=top)) for p in pairs]
     assert result[f"R@{k}"] == pytest.approx(np.mean(hits), abs=1e-6)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5])
+def test_tied_scores_equal_scikit_learn(levels):
+  """Its rankings of one relevant row put tied wrong ones first."""
+  sklearn = pytest.importorskip("sklearn.metrics")
+  rng = np.random.default_rng(levels)
+  # Whole numbers: products are exact, and most of them tie.
+  queries = rng.integers(0, levels, (30, 3)).astype(np.float32)
+  gallery = rng.integers(0, levels, (50, 3)).astype(np.float32)
+  right = rng.integers(0, 50, 30)
+  relevant = np.arange(50)[None] == right[:, None]
+  scores = queries @ gallery.T
+  found = metrics.ranks(queries, gallery, right, ties="pessimistic")
+  assert found.mean() == pytest.approx(sklearn.coverage_error(relevant, scores))
+  result = metrics.retrieval(
+    queries, gallery, match=right, ties="pessimistic", ks=(1,)
+  )
+  mrr = sklearn.label_ranking_average_precision_score(relevant, scores)
+  assert result["MRR"] == pytest.approx(mrr)
 
 
 # Recognition.
