@@ -1,6 +1,9 @@
 """Gradients of chunks, precision, objectives, and what a bad step leaves."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -143,6 +146,61 @@ def test_chunks_give_the_same_gradients_through_the_encoder(preset):
       for chunk in (0, 4)
     )
     assert_near(parts, whole, 1e-9)
+
+
+# Two devices have to be forced before JAX starts: in a process of its own.
+ON_DEVICES = """
+import importlib.util, re, sys
+import jax, numpy as np
+spec = importlib.util.spec_from_file_location("cases", sys.argv[1])
+cases = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cases)
+from imu2clip_jax import sharding, train_step
+mesh = sharding.make_mesh()
+assert mesh.size == 2
+pairs, batch, encoder = ("imu_text",), cases.make_batch(True), cases.Recurrent()
+params = jax.device_get(cases.make_params(encoder, pairs))
+want = jax.grad(train_step.make_loss(encoder, pairs=pairs), has_aux=True)
+want = jax.device_get(jax.jit(want)(params, batch)[0])
+for chunk in (0, 3, 4):
+  loss = train_step.make_loss(encoder, pairs=pairs, chunk=chunk, mesh=mesh)
+  run = jax.jit(jax.grad(loss, has_aux=True))
+  placed = jax.device_put(params, sharding.replicated(mesh))
+  program = run.lower(placed, sharding.global_batch(mesh, batch)).compile()
+  cases.assert_near(
+    jax.device_get(program(placed, sharding.global_batch(mesh, batch))[0]),
+    want, 1e-5)
+  # What is left of the program once its entry computation is cut off.
+  rest = program.as_text().split("ENTRY")
+  assert "all-reduce(" in rest[1], rest[1]
+  assert not re.search(r"all-reduce(-start)?\\(", rest[0]), rest[0]
+"""
+
+
+class Recurrent(Tanh):
+  """A small recurrence: its weights are used in every step of a scan."""
+
+  def apply(self, params, imu, *, sensor_mask):
+    measured = jnp.repeat(sensor_mask, 3, 1)[:, None]
+    imu = jnp.swapaxes(jnp.where(measured, imu, 0), 0, 1)[:5]
+
+    def step(h, x):
+      return jnp.tanh(0.5 * h + x @ params["kernel"]), None
+
+    x = jax.lax.scan(step, jnp.zeros((imu.shape[1], 8)), imu)[0]
+    return x / jnp.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_gradients_meet_once_a_step_and_not_in_the_recurrence():
+  flags = "--xla_force_host_platform_device_count=2"
+  done = subprocess.run(
+    [sys.executable, "-c", ON_DEVICES, __file__],
+    env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_chunks_hold_fewer_activations():
