@@ -343,6 +343,21 @@ def align_gravity(imu, up) -> np.ndarray:
   >>> align_gravity([[0, -9.8, 0, 0, 1, 0]], [0, -9.8, 0]).round(1) + 0
   array([[ 0. ,  0. ,  9.8,  0. ,  0. , -1. ]], dtype=float32)
   """
+  sensors = np.asarray(imu, np.float32)
+  sensors = sensors.reshape(*sensors.shape[:-1], 2, 3)
+  turned = np.einsum(
+    "...tsj,...ij->...tsi", sensors, turn_upright(up).astype(np.float32)
+  )
+  return np.ascontiguousarray(turned.reshape(np.shape(imu)))
+
+
+def turn_upright(up) -> np.ndarray:
+  """Return the shortest turn that points `up` along +z, float64 [..., 3, 3].
+
+  Args:
+    up: [..., 3] of any length. For zero or NaN it is no turn, for straight down
+      half a turn about x.
+  """
   up = np.asarray(up, np.float64)
   # Scaled first: the squares of a tiny vector would lose their digits.
   peak = np.max(np.abs(up), axis=-1, keepdims=True)
@@ -361,10 +376,4 @@ def align_gravity(imu, up) -> np.ndarray:
     -2,
   )
   half = np.diag([1.0, -1.0, -1.0])
-  rotation = np.where(down[..., None, None], half, rotation)
-  sensors = np.asarray(imu, np.float32)
-  sensors = sensors.reshape(*sensors.shape[:-1], 2, 3)
-  turned = np.einsum(
-    "...tsj,...ij->...tsi", sensors, rotation.astype(np.float32)
-  )
-  return np.ascontiguousarray(turned.reshape(np.shape(imu)))
+  return np.where(down[..., None, None], half, rotation)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imu2clip_jax.data import windows
-from imu2clip_jax.recordings import classyglass, opening
+from imu2clip_jax.recordings import classyglass, opening, parsing
 
 OPTIONS = windows.Options(rate_hz=50.0)
 
@@ -249,6 +249,60 @@ def test_window_counts_of_the_readme(samples):
     assert cut.records[0]["texts"] == [recording.labels[0][2]]
 
 
+@pytest.mark.parametrize(
+  ("group", "users", "activities", "recordings", "hours"),
+  [("1A", range(1, 13), 11, 129, 4.1), ("1B", range(13, 28), 15, 210, 8.2)],
+)
+def test_arrays_of_the_readme(
+  samples, group, users, activities, recordings, hours
+):
+  path = samples / "classyglass" / f"classyglass_{group}.npz"
+  with np.load(path) as stored:
+    rows = stored["rec_length"]
+    assert len(rows) == recordings
+    assert set(stored["rec_user"].tolist()) == set(users)
+    assert set(stored["rec_activity"].tolist()) == {*range(1, activities + 1)}
+    assert len(set(stored["rec_label"].tolist())) == activities
+    assert rows.sum() / 100 / 3600 == pytest.approx(hours, abs=0.05)
+    assert rows.mean() / 100 == pytest.approx(120, rel=0.2)  # two minutes
+    assert stored["accl_lsb_g"] == 0.001
+    assert stored["gyro_lsb_dps"] == 0.05
+    assert stored["rate_hz"] == 100
+    for name in ("accl_i16", "gyro_i16"):
+      assert stored[name].shape == (rows.sum(), 3)
+    exps = stored["rec_exp"].tolist()
+    assert not {173, 325, 327} & set(exps)  # one sensor is missing
+    assert exps.count(326) == (group == "1B")
+    table = parsing.rows(path.with_name(f"{path.stem}_recordings.csv"), [])
+    assert len(table) == recordings
+
+
+def test_original_files_of_the_readme(samples):
+  path = (
+    samples / "classyglass" / "classyglass_original_csv_users_1_10_15_22.zip"
+  )
+  starts_ms, users = collections.defaultdict(dict), set()
+  with zipfile.ZipFile(path) as archive:
+    for name in archive.namelist():
+      group, user, file = name.split("/")
+      users.add((group, user))
+      exp = int(file.split("_")[0])
+      with archive.open(name) as lines:
+        unit = "g" if "Accel" in file else "deg/s"
+        assert f"x-axis ({unit})" in lines.readline().decode()
+        starts_ms[exp][unit] = int(lines.readline().split(b",")[0])
+  assert users == {
+    ("Dataset_1A", "User1"),
+    ("Dataset_1A", "User10"),
+    ("Dataset_1B", "User15"),
+    ("Dataset_1B", "User22"),
+  }
+  assert 274 not in starts_ms
+  assert list(starts_ms[173]) == ["g"]
+  late = [abs(s["g"] - s["deg/s"]) for s in starts_ms.values() if len(s) == 2]
+  assert 80 < max(late) <= 100
+
+
 @pytest.mark.slow
 def test_all_windows_are_cut(samples):
   counts = collections.Counter()
@@ -321,3 +375,56 @@ def test_sensors_hang_either_way_up(samples):
     for e in classyglass.find(samples / "classyglass")[::15]
   ]
   assert {-1, 1} <= set(ups)
+
+
+# The head frame
+
+
+def test_the_head_frame_turns_all_recordings_of_a_wearer(tmp_path):
+  rows = 1200
+  upside_down = np.tile(np.array([[0, -1000, 0]], np.int16), (rows, 1))
+  bowed = np.tile(np.array([[600, -800, 0]], np.int16), (rows, 1))
+  accel = np.concatenate([upside_down, upside_down, bowed] * 2)
+  write_npz(
+    tmp_path / "a.npz",
+    [1, 2],
+    ["walking", "running", "reading"],
+    accl_i16=accel,
+  )
+  entries = classyglass.find(tmp_path, test_wearers=[2], frame="head")
+  walking, _, reading = [pickle.loads(pickle.dumps(e)).open() for e in entries][
+    :3
+  ]
+  assert walking.imu.frame == "head"
+  g = 9.80665
+  np.testing.assert_allclose(walking.imu.accel[0], [0, 0, g], atol=1e-6)
+  # Who reads bows: up is towards the back of the head.
+  np.testing.assert_allclose(
+    reading.imu.accel[0], [0, 0.6 * g, 0.8 * g], atol=1e-6
+  )
+  plain = classyglass.find(tmp_path, test_wearers=[2])[2].open()
+  np.testing.assert_allclose(
+    np.linalg.norm(plain.imu.gyro, axis=1),
+    np.linalg.norm(reading.imu.gyro, axis=1),
+  )
+
+
+def test_a_broken_recording_is_left_to_the_build(tmp_path):
+  folder = tmp_path / "Dataset_1A" / "User1"
+  folder.mkdir(parents=True)
+  device = "MetaWear_2023-01-01T10.00.00.000_AABBCC"
+  name = f"1_{device}_Accelerometer_100.000Hz_1.5.0.csv"
+  (folder / name).write_text("nonsense\n")
+  (folder.parent / "User2").mkdir()
+  (folder.parent / "User2" / name.replace("1_", "12_", 1)).write_text("bad\n")
+  entries = classyglass.find(
+    tmp_path, test_wearers=[1], validation_wearers=[], frame="head"
+  )
+  for entry in entries:
+    with pytest.raises(ValueError, match="expected columns"):
+      entry.open()
+
+
+def test_an_unknown_frame_is_refused(arrays):
+  with pytest.raises(ValueError, match="frame is 'eye', expected 'device'"):
+    classyglass.find(arrays, test_wearers=[24], frame="eye")

@@ -99,14 +99,14 @@ def half_turns(key, imu, share=1.0):
 
 
 def mirror(key, imu, share=0.5):
-  """Swap front and back along z in a share of the windows.
+  """Swap left and right, along the head frame's x, in a share of the windows.
 
-  A mirrored wearer, up to a half turn: acceleration is a vector, its component
-  along the mirror's normal changes sign; angular rate is an axial vector, the
-  other two do.
+  In a sensor's own axes that is a mirrored wearer up to a half turn.
+  Acceleration is a vector, its component along the mirror's normal changes
+  sign; angular rate is an axial vector, the other two do.
   """
   chosen = jax.random.uniform(key, (imu.shape[0], 1, 1)) < share
-  signs = jnp.asarray([1, 1, -1, -1, -1, 1], imu.dtype)
+  signs = jnp.asarray([-1, 1, 1, 1, -1, -1], imu.dtype)
   return jnp.where(chosen, imu * signs[None, None], imu)
 
 

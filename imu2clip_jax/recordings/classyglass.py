@@ -12,10 +12,12 @@ And any folder of `.npz` in which all recordings lie one after another:
 
 Acceleration is in g and angular rate in deg/s (the upstream README says m/s²,
 the file headers are right). The sensor is mounted either way up, so the frame
-is "device". Every recording is one activity, which is also its only text.
+is "device" unless `find` is asked for "head". Every recording is one activity,
+which is also its only text.
 """
 
 import collections
+import dataclasses
 import functools
 import pathlib
 import re
@@ -23,7 +25,7 @@ import re
 import numpy as np
 
 from imu2clip_jax import imu
-from imu2clip_jax.recordings import parsing
+from imu2clip_jax.recordings import mounting, parsing
 from imu2clip_jax.recordings import recording as recording_lib
 
 # The data sheets' activities 1-15, as short phrases. Set 1A has the first 11.
@@ -71,6 +73,7 @@ def find(
   classes: str = "common",
   test_wearers: list | None = None,
   validation_wearers: list | None = None,
+  frame: str = "device",
 ) -> list[recording_lib.Entry]:
   """List the recordings of a folder, split by wearer.
 
@@ -81,6 +84,9 @@ def find(
       (15 upstream, set 1B).
     test_wearers: default 9-12 and 23-27 for "common", 23-27 for "all".
     validation_wearers: default every fifth of the others in order.
+    frame: "device", the sensor's own axes; or "head", into which each wearer's
+      recordings of all activities are turned together, unlabelled
+      (`mounting.on_temple`). They are all read here, then.
 
   Raises:
     FileNotFoundError: the folder holds neither form.
@@ -96,6 +102,10 @@ def find(
     raise FileNotFoundError(
       f"{root} holds neither .npz files nor the folders Dataset_1A, Dataset_1B"
     )
+  if frame not in ("device", "head"):
+    raise ValueError(f"frame is {frame!r}, expected 'device' or 'head'")
+  if frame == "head":
+    found = _turned(found)
   found = _select(found, classes)
   splits = _splits(found, classes, test_wearers, validation_wearers)
   return [
@@ -119,6 +129,39 @@ def _select(found, classes):
       raise ValueError("no set of recordings has all activities")
     return found
   raise ValueError(f"classes is {classes!r}, expected 'common' or 'all'")
+
+
+def _turned(found):
+  """Let every opener turn its recording into the head frame."""
+  pieces = collections.defaultdict(dict)
+  for name, user, _, _, opener in found:
+    try:
+      seen = mounting.directions(opener())
+    except (ValueError, OSError):
+      continue  # opened again by the build, which reports it
+    if len(seen):
+      pieces[user][name] = seen
+  turns = {}
+  for own in pieces.values():
+    turns |= zip(own, mounting.on_temple(list(own.values())), strict=True)
+  return [
+    (name, user, label, group, functools.partial(_open_turned, opener, turn))
+    if (turn := turns.get(name)) is not None
+    else (name, user, label, group, opener)
+    for name, user, label, group, opener in found
+  ]
+
+
+def _open_turned(opener, turn):
+  recording = opener()
+  sensors = recording.imu
+  turned = dataclasses.replace(
+    sensors,
+    accel=sensors.accel @ turn.T,
+    gyro=sensors.gyro @ turn.T,
+    frame="head",
+  )
+  return dataclasses.replace(recording, imu=turned)
 
 
 def _splits(found, classes, test, validation):
