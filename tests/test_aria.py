@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imu2clip_jax import build
 from imu2clip_jax import imu as imu_lib
-from imu2clip_jax.data import builder
+from imu2clip_jax.data import builder, windows
 from imu2clip_jax.recordings import aria, opening
 
 
@@ -125,6 +125,40 @@ def test_nothing_lies_outside_the_files_span(clips, name, first_ns, last_ns):
   )
   assert times_ns.min() == first_ns
   assert times_ns.max() <= last_ns
+
+
+@pytest.mark.parametrize(
+  ("name", "first_ns", "last_ns"),
+  [
+    (AEA + "/recording.vrs", 86347942362, 86750047264),
+    (ADT, 87551142645975, 87551240797212),
+  ],
+)
+def test_streams_and_span_of_the_readme(clips, name, first_ns, last_ns):
+  from projectaria_tools.core.sensor_data import TimeDomain
+
+  file = aria.Vrs(clips / name)._file
+  clock = TimeDomain.DEVICE_TIME
+  assert file.get_first_time_ns_all_streams(clock) == first_ns
+  assert file.get_last_time_ns_all_streams(clock) == last_ns
+  for label, stream in (
+    ("camera-rgb", "214-1"),
+    ("imu-right", "1202-1"),
+    ("imu-left", "1202-2"),
+  ):
+    assert str(file.get_stream_id_from_label(label)) == stream
+  assert aria.open_aria(clips / name).frames([0.0]).shape == (1, 1408, 1408, 3)
+
+
+@pytest.mark.parametrize("name", [AEA, ADT])
+def test_clips_shorter_than_a_window_say_so_or_are_padded(clips, name):
+  recording = aria.open_aria(clips / name)
+  cut = windows.cut_recording(recording, windows.Options(num_frames=0))
+  assert (cut.records, dict(cut.dropped)) == ([], {"no window fits": 1})
+  options = windows.Options(num_frames=0, pad_short=True)
+  (record,) = windows.cut_recording(recording, options).records
+  assert record["imu"].shape == (1000, 6)
+  assert record["coverage"] < 0.1
 
 
 def test_frames_are_nearest_and_upright(clips):

@@ -357,12 +357,25 @@ def test_published_class_counts(lists, name, want):
   assert tuple(labels.count(label) for label in order) == want
 
 
+def test_published_columns(lists):
+  columns = "window_start window_end video_uid narration_uid text Score-TFIDF"
+  for name, more in (("", []), ("_training_0", ["OG_label"])):
+    path = lists / "splits" / f"dataset_motion_narr_2.5{name}.csv"
+    rows = imu2clip_lists.parsing.rows(path, ["label"])
+    assert [*rows[0]] == [*columns.split(), "label", *more]
+    for row in rows:
+      assert int(row["window_end"]) - int(row["window_start"]) == 5
+
+
 def test_published_bad_windows(lists):
   folder = lists / "dataset" / "ego4d"
   narrow = imu2clip_lists.read_bad_windows(folder / "bad_imu_windows_2.5.json")
   wide = imu2clip_lists.read_bad_windows(folder / "bad_imu_windows_5.0.json")
   raw = json.loads((folder / "bad_imu_windows_2.5.json").read_text())
   assert (len(raw), len(narrow)) == (37_783, 26_081)
+  assert {type(time) for _, *times in raw for time in times} == {int}
+  floats = json.loads((folder / "bad_imu_windows_5.0.json").read_text())
+  assert float in {type(time) for _, *times in floats for time in times}
   assert len(wide) == 35_320
   assert len({uid for uid, *_ in narrow}) == 1208
   assert len({uid for uid, *_ in wide}) == 1035

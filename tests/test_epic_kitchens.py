@@ -257,6 +257,17 @@ def test_published_narration_stamps_may_be_empty(published):
   assert sum(not row["narration_timestamp"] for row in rows) == 70
 
 
+@pytest.mark.parametrize("name", ["uda_target_val", "validation"])
+def test_published_columns(published, name):
+  first = (published / f"EPIC_100_{name}.csv").read_text().split("\n", 1)[0]
+  assert first.split(",") == [
+    "narration_id", "participant_id", "video_id", "narration_timestamp",
+    "start_timestamp", "stop_timestamp", "start_frame", "stop_frame",
+    "narration", "verb", "verb_class", "noun", "noun_class", "all_nouns",
+    "all_noun_classes",
+  ]  # fmt: skip
+
+
 def test_published_list_of_imu_files(published):
   imu = with_imu(published)
   assert [len(imu[k]) for k in ("accl", "gyro", "gps")] == [271, 271, 262]

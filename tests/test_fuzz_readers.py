@@ -25,6 +25,7 @@ from imu2clip_jax.recordings import (
   imu2clip_lists,
   nymeria,
   opening,
+  parsing,
 )
 
 LONGEST_S = 2.0
@@ -249,6 +250,16 @@ def write_npz(path):
   )
 
 
+def write_csv(path):
+  rows = [f"{k / 50},0.1,{k}.5,9.8,0.1,-0.2,1e-3" for k in range(60)]
+  path.write_text("\n".join(["t_s,ax,ay,az,gx,gy,gz", *rows]) + "\n")
+
+
+def write_texts(path):
+  rows = [f'{k}.5,{k + 2},"walks, {k}"' for k in range(30)]
+  path.write_text("\n".join(["start_s,end_s,text", *rows]) + "\n")
+
+
 # format -> (file name, how a whole one is written, how it is read)
 FORMATS = {
   "gpmf": ("a.raw", write_gpmf, gopro.open_gopro),
@@ -291,6 +302,8 @@ FORMATS = {
     lambda path: epic_kitchens.read_segments(path.parent),
   ),
   "npz": ("a.npz", write_npz, opening.open_recording),
+  "csv": ("a.csv", write_csv, opening.open_recording),
+  "texts": ("texts.csv", write_texts, parsing.texts),
 }
 
 

@@ -131,6 +131,41 @@ def test_karmas_frames(karma):
   assert video.rate_hz == pytest.approx(30000 / 1001)
 
 
+@pytest.mark.parametrize(
+  ("name", "model", "held", "absent"),
+  [
+    ("karma.mp4", "HERO5", "DEVC SIMU CSEN", ""),
+    ("hero5.raw", "Camera", "DEVC", "ORIN STMP"),
+    ("hero6_ble.raw", "Hero6 Black", "DEVC MTRX ORIN ORIO", "STMP"),
+    ("hero7.raw", "Hero7 Black", "DEVC MTRX ORIN ORIO", "STMP"),
+    ("hero11.raw", "HERO11 Black", "DEVC ORIN STMP GRAV GPS9", "MTRX"),
+  ],
+)
+def test_what_each_camera_stores(karma, name, model, held, absent):
+  data = (karma / name).read_bytes()
+  assert model.encode() in data
+  assert all(key.encode() in data for key in held.split())
+  assert not any(key.encode() in data for key in absent.split())
+  if name.endswith(".raw"):
+    assert data.startswith(b"DEVC")
+  if name == "hero11.raw":
+    assert b"ORINc\x03\0\x01ZXY" in data
+  if name == "hero6_ble.raw":  # its second device has no IMU
+    keys = [set(d.streams) for d in gpmf.devices(data, ("ACCL", "GYRO"), name)]
+    assert len(keys) == 2
+    assert sorted(map(len, keys)) == [0, 2]
+
+
+def test_karmas_video_and_camera(karma):
+  data = (karma / "karma.mp4").read_bytes()
+  assert b"HD5.02.02" in data  # firmware 2.02 of a HERO5 Black
+  with av.open(str(karma / "karma.mp4")) as container:
+    stream = container.streams.video[0]
+    assert stream.codec_context.name == "h264"
+    assert (stream.width, stream.height, stream.frames) == (854, 480, 362)
+    assert stream.average_rate == fractions.Fraction(30000, 1001)
+
+
 def test_hero11_is_timed_by_its_stamps(karma):
   imu = gopro.open_gopro(karma / "hero11.raw").imu
   assert imu.accel_t_s[0] == pytest.approx(-0.002273, abs=1e-9)
