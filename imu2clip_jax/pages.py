@@ -72,6 +72,10 @@ small, .small, figcaption { color: var(--soft); font-size: .85rem;
   padding: .7rem .9rem; display: flex; flex-direction: column; }
 .tiles span { font-size: .85rem; } .tiles b { font-size: 1.8rem; }
 .wide { overflow-x: auto; }
+main:has(.sheet) { max-width: 100rem; } .sheet table { font-size: .85rem; }
+.sheet thead th { white-space: normal; vertical-align: bottom;
+  min-width: 3.2rem; }
+.sheet th:first-child { position: sticky; left: 0; background: var(--page); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .55rem; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--line); }

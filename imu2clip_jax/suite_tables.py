@@ -45,6 +45,15 @@ def cell(name: str, values: Sequence[float]) -> str:
   return f"{text} ± {tables.number(name, found['sd'])}"
 
 
+def _measured(name, found):
+  """`cell` of metrics' own blocks; of one seed with its 95 % interval."""
+  text = cell(name, [block[name] for block in found])
+  if len(found) != 1 or name not in found[0].get("interval", {}):
+    return text
+  low, high = (tables.number(name, v) for v in found[0]["interval"][name])
+  return f"{text} ({low}-{high})"
+
+
 def all_tables(suite: dict) -> list[dict]:
   """Return every table that the suite's documents can fill."""
   made = []
@@ -72,7 +81,7 @@ def _retrieval(suite, key, protocol, directions, title):
       blocks = _blocks(row, key, direction)
       star = "" if all(block["trained"] for block in blocks) else " *"
       for column in tables.COLUMNS:
-        text = cell(column, [block[column] for block in blocks])
+        text = _measured(column, blocks)
         cells.append(text + star if blocks else text)
     rows.append([_label(row), *cells])
   if all(text == _NONE for row in rows for text in row[1:]):
@@ -94,7 +103,7 @@ def _retrieval(suite, key, protocol, directions, title):
   }
   note = (
     f"Gallery: {_or(sizes)} windows. R@k in percent; mean ± standard deviation "
-    f"over seeds of training. *: {tables.UNTRAINED}."
+    f"over seeds (of one seed: 95 % bootstrap). *: {tables.UNTRAINED}."
   )
   return _table(f"{title}: {protocol} gallery", columns, rows, note)
 
@@ -105,7 +114,7 @@ def _floors(suite, key, directions):
   first = next((r for r in suite["rows"] if r["documents"]), None)
   ceiling = _blocks(first, key, "text->video")[:1]
   if ceiling and directions == _FORWARD:
-    texts = [cell(c, [b[c] for b in ceiling]) for c in tables.COLUMNS]
+    texts = [_measured(c, ceiling) for c in tables.COLUMNS]
     rows.append(["teacher alone, text → video", *texts, *[_NONE] * len(texts)])
   chance = []
   for direction in directions:
@@ -141,9 +150,7 @@ def _recognition(suite):
   rows = []
   for row in suite["rows"]:
     cells = [
-      cell(m, [scores[m] for scores in _scores(row, task)])
-      for task in _TASKS
-      for m in metrics
+      _measured(m, _scores(row, task)) for task in _TASKS for m in metrics
     ]
     rows.append([_label(row), *cells])
   if all(text == _NONE for row in rows for text in row[1:]):
@@ -168,7 +175,7 @@ def _recognition(suite):
   ]
   note = (
     f"Macro-F1 and accuracy. Constant class: {tables.CONSTANT}. Mean ± "
-    "standard deviation over seeds."
+    "standard deviation over seeds (of one seed: 95 % bootstrap)."
   )
   return _table("Table 3: recognition", columns, rows, note)
 
@@ -194,7 +201,7 @@ def _encoders(suite):
     preset = row["documents"][0]["encoder"]["preset"]
     rows.append([_label(row | {"name": preset}), *cells])
   columns = ["parameters", "MFLOP", "step, ms", *scored]
-  columns += ["text → imu MRR", "text → imu R@10"]
+  columns += ["text → IMU MRR", "text → IMU R@10"]
   note = (
     "One recipe for all. MFLOP: products of a forward pass over one window. "
     "Step: training, median of the run's log on the machine that ran it. Mean "
@@ -337,8 +344,9 @@ def page(suite: dict) -> str:
     )
     parts.append(
       f"<h2>{pages.text(table['title'])}</h2>"
-      f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}'
-      f'</tbody></table></div><p class="small">{pages.text(table["note"])}</p>'
+      f'<div class="wide sheet"><table><thead><tr>{head}</tr></thead>'
+      f"<tbody>{body}</tbody></table></div>"
+      f'<p class="small">{pages.text(table["note"])}</p>'
     )
   remarks = "".join(f"<li>{pages.text(r)}</li>" for r in _remarks(suite))
   if remarks:

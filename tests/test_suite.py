@@ -20,6 +20,7 @@ def document(seed=0, dataset="ego4d_imu"):
   block = {"R@1": 0.02, "R@10": 0.2 + 0.02 * seed, "R@50": 0.5, "MRR": 0.1}
   block |= {f"chance_{name}": 0.01 for name in list(block)}
   block |= {"gallery": 700, "trained": True}
+  block["interval"] = {"R@10": [0.15, 0.25]}
   scores = {"macro_f1": 0.5 + 0.1 * seed, "accuracy": 0.6, "n": 9}
   scores |= {"constant_macro_f1": 0.05, "constant_accuracy": 0.3}
   scores["per_class"] = {"walks": {"f1": 0.4, "support": 9}}
@@ -112,7 +113,7 @@ def test_tables_have_spread_stars_floors_and_published_rows(ran, tmp_path):
   text = suite_tables.text(made)
   assert "21.0 ± 1.4" in text
   assert "0.550 ± 0.071" in text
-  assert "20.0 *" in text
+  assert "20.0 (15.0-25.0) *" in text
   assert "transitive" in text
   for name in ("chance", "constant class", "teacher alone", "700", "320"):
     assert name in text
@@ -143,7 +144,7 @@ def test_encoders_are_compared_with_their_cost(ran, tmp_path):
   assert first["MFLOP"] == f"{encoder.flops(250) / 1e6:.1f}"
   assert first["step, ms"] == "40"
   assert first["fine-tuned F1"] == "0.550 ± 0.071"
-  assert first["text → imu R@10"] == "21.0 ± 1.4"
+  assert first["text → IMU R@10"] == "21.0 ± 1.4"
 
 
 def test_finished_cell_of_another_recipe_is_refused(tmp_path):
