@@ -83,7 +83,7 @@ thead th { border-bottom: 2px solid var(--soft); white-space: nowrap; }
 th:first-child { text-align: left; padding-left: 0; font-weight: 500;
   white-space: nowrap; } td { white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
-td small { display: block; font-size: .72rem; }
+td small, th small { display: block; font-size: .72rem; }
 figure { margin: 0 0 1rem; } img { max-width: 100%; height: auto; }
 .pair { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
 .pair > div { flex: 1 1 30rem; min-width: 0; }

@@ -66,12 +66,15 @@ def _cell(name, scores):
 def _header(document):
   encoder = document["encoder"]
   trained = document["variant"].replace("imu_", "").replace("_", " and ")
+  towards = f"trained with {trained} into the space of the frozen CLIP"
+  blocks = document["retrieval"].items()
+  if blocks and not any(b["trained"] for d, b in blocks if "imu" in d):
+    towards = "never trained towards texts or frames, asked by the frozen CLIP"
   return (
     f"<h1>{pages.text(tables.title(document))}</h1>\n"
     f"<p>An IMU encoder ({pages.text(encoder['preset'])}, "
     f"{encoder['rate_hz']:g} Hz, windows of {encoder['window_s']:g} s), "
-    f"trained with {pages.text(trained)} into the space of the frozen CLIP "
-    f"{pages.text(document['teacher'])}.</p>\n"
+    f"{pages.text(towards)} {pages.text(document['teacher'])}.</p>\n"
     f'<p class="small">{pages.text(tables.subtitle(document))}</p>'
   )
 
@@ -109,10 +112,21 @@ def _retrieval_section(document, pictures):
     cells = [_cell(column, block) for column in tables.COLUMNS]
     rows.append([pages.text(name), *cells, str(block["gallery"])])
   rows += tables.chance_rows(document)
+  for name, block in tables.directions(document):
+    same = block.get("equal_texts_match")
+    if same is not None:
+      cells = [
+        f"{tables.number(c, same[c])}"
+        f"<small>{tables.number(c, same[f'chance_{c}'])}</small>"
+        for c in tables.COLUMNS
+      ]
+      name = f"{pages.text(name)}<small>equal texts; chance</small>"
+      rows.append([name, *cells, str(same["gallery"])])
   caption = (
     "R@k in percent: how often the one right window is among the first k. "
     "Small: 95 % bootstrap intervals over queries. text → video is the frozen "
-    "teacher alone, with no motion involved."
+    "teacher alone, with no motion involved. Equal texts: every window with "
+    "the query's narration is right; small there: chance."
   )
   if tables.has_untrained(document):
     caption += f" *: {tables.UNTRAINED}."

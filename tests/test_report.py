@@ -300,3 +300,24 @@ def test_signals_say_which_sensor_is_missing():
 def test_signals_refuse_another_shape():
   with pytest.raises(ValueError, match=r"\[T, 6\], got \[6, 20\]"):
     figures.signals(np.zeros((6, 20)), 10.0)
+
+
+def test_equal_narrations_have_a_row_of_their_own_with_its_chance():
+  made = document()
+  same = block(gallery=444, **{"R@10": 0.4321, "chance_R@10": 0.077})
+  made["retrieval"]["text->imu"]["equal_texts_match"] = same
+  page = report.page(made, {}, [])
+  assert "equal texts; chance" in page
+  for part in ("43.2", "<small>7.7</small>", "444"):
+    assert part in page
+  assert "equal texts; chance" not in report.page(document(), {}, [])
+
+
+def test_a_run_without_a_teacher_is_not_said_to_share_its_space():
+  made = document()
+  assert "into the space of the frozen CLIP" in report.page(made, {}, [])
+  for name, found in made["retrieval"].items():
+    found["trained"] = name == "text->video"
+  page = report.page(made, {}, [])
+  assert "never trained towards texts or frames" in page
+  assert "into the space of the frozen CLIP" not in page
