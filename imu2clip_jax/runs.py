@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
+from imu2clip_jax import config as config_lib
 from imu2clip_jax import index as index_lib
 from imu2clip_jax import pretrained, recognition, taught
 from imu2clip_jax.data import builder, windows
@@ -138,7 +139,7 @@ def open_run(workdir: str | os.PathLike) -> Run:
 
   Raises:
     FileNotFoundError, ValueError: as `load_imu_encoder`; also an encoder that
-      came without its run.
+      came without its run, or one that was trained without a teacher.
   """
   if not workdir:
     raise ValueError("--workdir is missing: name the run's folder")
@@ -147,5 +148,11 @@ def open_run(workdir: str | os.PathLike) -> Run:
     raise ValueError(
       f"{workdir} is an encoder without its run: its teacher is not known; "
       "name the workdir of `imu2clip train`"
+    )
+  objective = encoder.config.loss.objective
+  if not config_lib.has_teacher(objective):
+    raise ValueError(
+      f"{workdir} was trained with {objective!r} alone: it shares no space with "
+      "texts or images and cannot be asked by them"
     )
   return Run(pathlib.Path(workdir), encoder)

@@ -350,3 +350,12 @@ def test_a_gopro_clip_of_one_second_says_it_is_short(samples, workdir, capsys):
   asked = ["search", f"--workdir={workdir}", "x", "--in", str(path)]
   assert cli.main(asked) == 1
   assert "less than one window" in capsys.readouterr().err
+
+
+def test_a_run_without_a_teacher_cannot_be_asked(workdir, capsys):
+  path = workdir / "config.json"
+  document = json.loads(path.read_text())
+  document["loss"]["objective"] = "simclr"
+  path.write_text(json.dumps(document))
+  assert cli.main(["search", "--workdir", str(workdir), "walking"]) == 1
+  assert "shares no space with texts" in capsys.readouterr().err
