@@ -152,7 +152,7 @@ def open_run(workdir: str | os.PathLike) -> Run:
   objective = encoder.config.loss.objective
   if not config_lib.has_teacher(objective):
     raise ValueError(
-      f"{workdir} was trained with {objective!r} alone: it shares no space with "
-      "texts or images and cannot be asked by them"
+      f"{workdir} was trained with {objective!r} alone: it shares no space "
+      "with texts or images and cannot be asked by them"
     )
   return Run(pathlib.Path(workdir), encoder)
