@@ -3,7 +3,7 @@
 Every cell is one run in ROOT/cells/ROW/seed_K, finished when its metrics.json
 is there; the same command goes on where it was. ROOT/suite.json, suite.md and
 suite.html are written anew after every cell. Without a config the world, the
-teacher and the recipe are the demo's.
+teacher and the recipe are the demo's, with the paper's encoder.
 """
 
 import copy
@@ -207,6 +207,9 @@ class OtherOptionsError(ValueError):
 
 def _demo_config(workdir):
   config = config_lib.demo("imu_video_text")
+  config.encoder.preset = "paper"
+  config.encoder.hidden = 128
+  config.encoder.width = 48
   config.data.dir = str(workdir / "data")
   config.teacher.path = str(workdir / "tiny_clip")
   demo.build_world(workdir / "data", config.seed)

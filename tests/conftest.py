@@ -120,6 +120,7 @@ def small_run(tmp_path_factory) -> pathlib.Path:
   c = config.demo("imu_video_text")
   c.data.dir = str(folder / "data")
   c.teacher.path = str(pathlib.Path(__file__).parent / "golden" / "clip_tiny")
+  c.encoder.preset = "paper"
   c.encoder.hidden = c.encoder.width = 8
   c.train.batch_size, c.train.steps, c.optim.warmup_steps = 16, 4, 0
   train.train(c, folder / "run")

@@ -26,7 +26,7 @@ CELLS = [
   for batch in (32, 256, 1024)
   for train in (False, True)
 ]
-CELL_S = 40.0  # time for one cell, within the bounds of its rounds
+CELL_S = 25.0  # time for one cell, within the bounds of its rounds
 MIN_ROUNDS, MAX_ROUNDS = 3, 40
 ROWS = []
 

@@ -24,7 +24,7 @@ HOURS, RAW_RATE_HZ = 10.0, 200.0
 # Times real time, on two cores.
 ENCODERS = {
   "demo": (
-    {"preset": "paper", "rate_hz": 50.0, "hidden": 128, "width": 48},
+    {"preset": "i2c", "rate_hz": 50.0, "width": 24},
     64,
   ),
   "official": ({"preset": "official", "rate_hz": 200.0, "hidden": 512}, 512),
