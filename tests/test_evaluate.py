@@ -149,7 +149,14 @@ def world(tmp_path, monkeypatch):
   return workdir, PlantedEncoder(config), place
 
 
-def test_planted_matches_give_exact_numbers(world):
+@pytest.fixture
+def trained(world, monkeypatch):
+  """The planted encoder passes for one that was trained."""
+  (world[0] / "checkpoints").mkdir()
+  monkeypatch.setattr(evaluate.pretrained, "logit_scale", lambda *_: 7.0)
+
+
+def test_planted_matches_give_exact_numbers(world, trained):
   workdir, encoder, _ = world
   document = evaluate.evaluate(workdir, encoder=encoder)
   block = document["retrieval"]["text->imu"]
@@ -234,9 +241,8 @@ def test_another_data_set_leaves_the_runs_own_metrics_alone(
   assert evaluate.folder_of(workdir, "data", "./data") == workdir
 
 
-def test_thorough_adds_few_labels_and_the_official_gallery(world, monkeypatch):
+def test_thorough_adds_few_labels_and_the_official_gallery(world, trained):
   workdir, encoder, _ = world
-  monkeypatch.setattr(evaluate, "_trained_scale", lambda *_: 7.0)
   document = evaluate.evaluate(
     workdir, encoder=encoder, fine_tune=False, thorough=True
   )
