@@ -150,3 +150,18 @@ def workdir(small_run, tmp_path):
 def recording(small_run):
   """A recording of a wearer whom the small run has not met."""
   return small_run.parent / "test.npz"
+
+
+@pytest.fixture
+def cache_dir(tmp_path, write_cache):
+  """A cache of random windows of 150 samples."""
+  return write_cache(tmp_path / "cache", num_samples=150, distinct_texts=20)
+
+
+@pytest.fixture
+def run(cache_dir, monkeypatch):
+  """Trains in a folder, with the random cache as its data."""
+  from imu2clip_jax import embed, train
+
+  monkeypatch.setattr(embed, "ensure_cache", lambda c: cache_dir)
+  return train.train

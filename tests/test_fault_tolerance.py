@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from imu2clip_jax import checkpoint, config, embed, train
+from imu2clip_jax import checkpoint, config
 from imu2clip_jax.data import checksums, pipeline
 from imu2clip_jax.models import imu_encoder
 
@@ -32,17 +32,6 @@ def small_config(steps=12):
   c.train.log_every_steps = 1
   c.train.save_every_steps = 4
   return c
-
-
-@pytest.fixture
-def cache_dir(tmp_path, write_cache):
-  return write_cache(tmp_path / "cache", num_samples=150, distinct_texts=20)
-
-
-@pytest.fixture
-def run(cache_dir, monkeypatch):
-  monkeypatch.setattr(embed, "ensure_cache", lambda c: cache_dir)
-  return train.train
 
 
 def params_of(workdir, **options):

@@ -33,18 +33,6 @@ def small_config(variant="imu_video_text"):
   return c
 
 
-@pytest.fixture
-def cache_dir(tmp_path, write_cache):
-  return write_cache(tmp_path / "cache", num_samples=150, distinct_texts=20)
-
-
-@pytest.fixture
-def run(cache_dir, monkeypatch):
-  """Trains in a folder, with the random cache as its data."""
-  monkeypatch.setattr(embed, "ensure_cache", lambda c: cache_dir)
-  return train.train
-
-
 def params_of(workdir):
   encoder = imu_encoder.build("official", 8, rate_hz=30.0, hidden=8, width=8)
   abstract = jax.eval_shape(lambda k: encoder.init(k, 150), jax.random.key(0))
