@@ -48,4 +48,5 @@ def get_config():
   c.recognition.fine_tune_mixup = 0.3
   c.recognition.fine_tune_label_smoothing = 0.1
   c.recognition.fine_tune_ema = 0.98
+  c.recognition.adapt_to_wearer = True
   return c

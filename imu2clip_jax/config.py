@@ -154,6 +154,9 @@ def default() -> ml_collections.ConfigDict:
   # Share of the running mean of the weights that a step keeps; the mean is
   # what is tested. 0 tests the weights themselves.
   c.recognition.fine_tune_ema = 0.0
+  # Also probe and fine-tune with each wearer's mean embedding taken out, test
+  # wearers' too: no labels are needed, but all of a wearer's windows.
+  c.recognition.adapt_to_wearer = False
   return c
 
 

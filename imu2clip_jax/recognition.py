@@ -1,4 +1,4 @@
-"""Name activities: zero-shot, linear probe, fine-tune (paper, Table 3).
+"""Name activities by embeddings: zero-shot, linear probe (paper, Table 3).
 
 Labels are int: -1 where a window has none, -2 where it has one that is not
 asked about; both are left out. Scores are what `metrics.recognition` returns
@@ -6,18 +6,13 @@ and "interval" (95 %, bootstrap over windows), "named_among" (number of names),
 "n_unlabelled": plain numbers for JSON. Predictions are int [N], of every row.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from imu2clip_jax import logistic, metrics, optim
-from imu2clip_jax.data import augment
+from imu2clip_jax import logistic, metrics
 
 _RESAMPLES = 1000
-_CHUNK_ROWS = 256
 
 
 def prompt_embeddings(
@@ -81,6 +76,27 @@ def zero_shot(
   return score(labels, predictions, label_names, averaged=averaged), predictions
 
 
+def centred(embeddings: np.ndarray, wearers: np.ndarray) -> np.ndarray:
+  """Subtract from every embedding the mean of its wearer's.
+
+  What all windows of a wearer share says who it is and how the sensor sits, not
+  what is done. Needs no label, but many windows of a wearer that between them
+  show different activities: whoever only walks would be told to stand still.
+
+  Args:
+    embeddings: [N, D].
+    wearers: [N] ids.
+
+  Returns:
+    [N, D], not of unit norm.
+  """
+  _, codes = np.unique(np.asarray(wearers), return_inverse=True)
+  sums = np.zeros((codes.max() + 1, embeddings.shape[1]), np.float64)
+  np.add.at(sums, codes, embeddings)
+  means = sums / np.bincount(codes)[:, None]
+  return (embeddings - means[codes]).astype(embeddings.dtype)
+
+
 def linear_probe(
   train_x: np.ndarray,
   train_y: np.ndarray,
@@ -135,8 +151,8 @@ def fit_probe(
   """
   if not penalties:
     raise ValueError("config.recognition.probe_l2 names no penalty")
-  rows = _labelled(train_y, "training")
-  checked = _labelled(validation_y, "validation")
+  rows = labelled(train_y, "training")
+  checked = labelled(validation_y, "validation")
   x, y = np.asarray(train_x, np.float64)[rows], np.asarray(train_y)[rows]
   mean, std = x.mean(0), x.std(0)
   # A feature that never changes says nothing: 1 keeps it at 0.
@@ -153,7 +169,7 @@ def fit_probe(
       x, y, num_classes, l2, start=solution, tolerance=10 * tolerance
     )
     named = name(head_of(solution), validation_x[checked])
-    f1 = _macro_f1(validation_y[checked], named, num_classes)
+    f1 = macro_f1(validation_y[checked], named, num_classes)
     worse = 0 if f1 > best_f1 else worse + 1
     if not worse:
       best_f1, chosen, start = f1, l2, solution
@@ -175,117 +191,6 @@ def name(head: dict, x: np.ndarray) -> np.ndarray:
   return np.argmax(logits(head, x), axis=1)
 
 
-def fine_tune(
-  encoder,
-  params: dict,
-  train: dict,
-  validation: dict,
-  test: dict,
-  label_names: Sequence[str],
-  *,
-  head: dict,
-  steps: int,
-  batch_size: int,
-  learning_rate: float,
-  weight_decay: float = 1e-2,
-  checks: int = 10,
-  change: Callable | None = None,
-  mixup: float = 0.0,
-  label_smoothing: float = 0.0,
-  ema: float = 0.0,
-  seed: int = 0,
-  progress: Callable[[Iterable], Iterable] = iter,
-) -> tuple[dict, np.ndarray]:
-  """Train encoder and linear head together on labelled windows.
-
-  AdamW with a cosine to zero. The probe's head is the start: a fresh one would
-  tear the features apart in its first steps (arXiv 2202.10054). Of `checks`
-  equally spaced looks at the validation split, the parameters with the best
-  macro-F1 are kept.
-
-  Args:
-    encoder: has apply(params, imu, sensor_mask=) -> [B, D].
-    params: its parameters; left as they are.
-    train, validation, test: {"imu" [N, T, 6], "sensor_mask" [N, 2],
-      "labels" [N] int, -1 unlabelled}.
-    label_names: C names.
-    head: {"kernel" [D, C], "bias" [C]}, see `linear_probe`.
-    steps: optimizer steps.
-    batch_size: windows a step.
-    learning_rate: its peak.
-    weight_decay: of matrices.
-    checks: looks at the validation split.
-    change: (step, imu, sensor_mask) -> both, augmented; None leaves them.
-    mixup: see `augment.mixup`; 0 mixes nothing.
-    label_smoothing: share of a label that is spread over all names.
-    ema: what a step keeps of the running mean of parameters, which is what is
-      looked at and kept; 0 takes the parameters themselves.
-    seed: of the order of windows.
-    progress: wraps the steps, for a progress bar.
-
-  Returns:
-    scores (with "step", the one that was kept), predictions.
-
-  Raises:
-    ValueError: a split without a labelled row.
-  """
-  rows = _labelled(train["labels"], "training")
-  checked = _labelled(validation["labels"], "validation")
-  optimizer = optim.make(
-    optim.schedule("cosine", learning_rate, steps), weight_decay
-  )
-
-  def say(params, imu, sensor_mask):
-    x = encoder.apply(params["encoder"], imu, sensor_mask=sensor_mask)
-    return x @ params["kernel"] + params["bias"][None, :]
-
-  def loss(params, index, imu, sensor_mask, labels):
-    targets = jax.nn.one_hot(labels, len(label_names))
-    targets = optax.smooth_labels(targets, label_smoothing)
-    if change is not None:
-      imu, sensor_mask = change(index, imu, sensor_mask)
-    if mixup:
-      key = jax.random.fold_in(jax.random.key(seed), index)
-      imu, targets = augment.mixup(key, imu, targets, mixup)
-    z = say(params, imu, sensor_mask)
-    return optax.softmax_cross_entropy(z, targets).mean()
-
-  @jax.jit
-  def step(params, mean, opt_state, *batch):
-    gradients = jax.grad(loss)(params, *batch)
-    updates, opt_state = optimizer.update(gradients, opt_state, params)
-    params = optax.apply_updates(params, updates)
-    mean = jax.tree.map(lambda a, b: ema * a + (1 - ema) * b, mean, params)
-    return params, mean, opt_state
-
-  named = jax.jit(lambda *args: jnp.argmax(say(*args), axis=1))
-  tuned = {key: jnp.asarray(x, jnp.float32) for key, x in head.items()}
-  tuned["encoder"] = params
-  mean, opt_state, best_f1 = tuned, optimizer.init(tuned), -1.0
-  every = -(-steps // checks)
-  order = _order(rows, steps, batch_size, seed)
-  for index, batch in enumerate(progress(order), start=1):
-    tuned, mean, opt_state = step(
-      tuned,
-      mean,
-      opt_state,
-      np.int32(index),
-      *_columns(train, batch),
-      train["labels"][batch],
-    )
-    if index % every == 0 or index == steps:
-      f1 = _macro_f1(
-        validation["labels"][checked],
-        _in_chunks(named, mean, validation, checked),
-        len(label_names),
-      )
-      if f1 > best_f1:
-        best_f1, kept, best = f1, index, mean
-  predictions = _in_chunks(named, best, test, np.arange(len(test["labels"])))
-  scores = score(test["labels"], predictions, label_names) | {"step": kept}
-  return scores, predictions
-
-
 def score(
   labels: np.ndarray,
   predictions: np.ndarray,
@@ -304,7 +209,7 @@ def score(
   Raises:
     ValueError: no row is labelled.
   """
-  rows = _labelled(labels, "test")
+  rows = labelled(labels, "test")
   true, named = np.asarray(labels)[rows], np.asarray(predictions)[rows]
   scores = metrics.recognition(true, named, list(label_names))
   counts = metrics.confusion(true, named, len(label_names))
@@ -336,37 +241,22 @@ def _intervals(counts, averaged):
   }
 
 
-def _labelled(labels, what):
+def labelled(labels: np.ndarray, what: str) -> np.ndarray:
+  """Return the rows that have a label.
+
+  Raises:
+    ValueError: there is none; says of `what`.
+  """
   rows = np.flatnonzero(np.asarray(labels) >= 0)
   if not len(rows):
     raise ValueError(f"no {what} window has a label")
   return rows
 
 
-def _macro_f1(labels, predictions, num_classes):
+def macro_f1(
+  labels: np.ndarray, predictions: np.ndarray, num_classes: int
+) -> float:
+  """Return macro-F1 of int [N] classes; negative labels are left out."""
+  rows = np.asarray(labels) >= 0
+  labels, predictions = labels[rows], predictions[rows]
   return metrics.macro_f1(metrics.confusion(labels, predictions, num_classes))
-
-
-def _order(rows, steps, batch_size, seed):
-  """Batches of rows, every row once an epoch; a short set repeats inside."""
-  rng = np.random.default_rng(seed)
-  epochs = -(-steps * batch_size // len(rows))
-  stream = np.concatenate([rng.permutation(rows) for _ in range(epochs)])
-  return stream[: steps * batch_size].reshape(steps, batch_size)
-
-
-def _columns(split, rows):
-  return np.asarray(split["imu"][rows]), np.asarray(split["sensor_mask"][rows])
-
-
-def _in_chunks(named, params, split, rows):
-  """Name rows in chunks of one shape, so that they compile once."""
-  size = min(_CHUNK_ROWS, len(rows))
-  parts = []
-  for start in range(0, len(rows), size):
-    chunk = rows[start : start + size]
-    padded = np.resize(chunk, size)
-    parts.append(
-      np.asarray(named(params, *_columns(split, padded)))[: len(chunk)]
-    )
-  return np.concatenate(parts).astype(np.int32)

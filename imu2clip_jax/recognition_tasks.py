@@ -3,7 +3,8 @@
 Zero-shot names windows by the teacher's embeddings of the label texts, over the
 labels of IMU training; `zero_shot_unseen` asks for the held-out ones among all
 names; the `_video` twins name the windows' frames, the teacher alone. Linear
-probe and fine-tune learn from the training split's labels.
+probe and fine-tune learn from the training split's labels; their `_adapted`
+twins see every wearer's embeddings relative to that wearer's mean.
 """
 
 import functools
@@ -12,7 +13,14 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from imu2clip_jax import confidence, few_shot, logs, recognition, retrieval
+from imu2clip_jax import (
+  confidence,
+  few_shot,
+  fine_tuning,
+  logs,
+  recognition,
+  retrieval,
+)
 from imu2clip_jax.data import augment, cache
 from imu2clip_jax.models import teacher as teacher_lib
 
@@ -209,26 +217,72 @@ def _supervised(config, encoder, cache_dir, windows, imu, names, fine_tune):
     config.recognition.probe_l2,
   )
   found = {"linear_probe": scores}
+  parts = _part(train, train_y), _part(validation, validation_y)
+  test = _part(windows, codes)
   if fine_tune:
-    found["fine_tune"], _ = recognition.fine_tune(
-      encoder.encoder,
-      encoder.params,
-      _part(train, train_y),
-      _part(validation, validation_y),
-      _part(windows, codes),
+    found["fine_tune"] = _fine_tune(
+      config, encoder, *parts, test, names, learned["head"]
+    )
+  if config.recognition.adapt_to_wearer:
+    found |= _adapted(
+      config,
+      encoder,
+      (train, validation, windows),
+      (*parts, test),
+      imu,
       names,
-      head=learned["head"],
-      steps=config.recognition.fine_tune_steps,
-      batch_size=config.recognition.fine_tune_batch_size,
-      learning_rate=config.recognition.fine_tune_learning_rate,
-      change=augment.from_config(config.augment, config.seed),
-      mixup=config.recognition.fine_tune_mixup,
-      label_smoothing=config.recognition.fine_tune_label_smoothing,
-      ema=config.recognition.fine_tune_ema,
-      seed=config.seed,
-      progress=functools.partial(logs.progress, what="fine-tune", unit="steps"),
+      fine_tune,
     )
   return found, learned, notes
+
+
+def _adapted(config, encoder, splits, parts, imu, names, fine_tune):
+  """Probe and fine-tune with embeddings centred on their wearers' means."""
+  pairs = []
+  for split, part in zip(splits, parts, strict=True):
+    x = (
+      imu
+      if split is splits[-1]
+      else retrieval.embed_windows(encoder, split, np.arange(len(split)))
+    )
+    x = recognition.centred(x, part["wearers"])
+    rows = part["labels"] >= _UNLABELLED
+    pairs += [x[rows], part["labels"][rows]]
+  scores, _, head = recognition.linear_probe(
+    *pairs, names, config.recognition.probe_l2
+  )
+  found = {"linear_probe_adapted": scores}
+  if fine_tune:
+    found["fine_tune_adapted"] = _fine_tune(
+      config, encoder, *parts, names, head, adapt=True
+    )
+  return found
+
+
+def _fine_tune(
+  config, encoder, train, validation, test, names, head, adapt=False
+):
+  options = config.recognition
+  scores, _ = fine_tuning.fine_tune(
+    encoder.encoder,
+    encoder.params,
+    train,
+    validation,
+    test,
+    names,
+    head=head,
+    steps=options.fine_tune_steps,
+    batch_size=options.fine_tune_batch_size,
+    learning_rate=options.fine_tune_learning_rate,
+    change=augment.from_config(config.augment, config.seed),
+    mixup=options.fine_tune_mixup,
+    label_smoothing=options.fine_tune_label_smoothing,
+    ema=options.fine_tune_ema,
+    adapt=adapt,
+    seed=config.seed,
+    progress=functools.partial(logs.progress, what="fine-tune", unit="steps"),
+  )
+  return scores
 
 
 def _part(windows, labels):
@@ -236,6 +290,7 @@ def _part(windows, labels):
     "imu": windows.imu,
     "sensor_mask": windows.sensor_mask,
     "labels": labels.astype(np.int32),
+    "wearers": np.asarray(windows.wearer_ids),
   }
 
 

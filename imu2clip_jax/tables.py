@@ -19,6 +19,8 @@ RECOGNITION = {
   "zero_shot": "zero-shot",
   "linear_probe": "linear probe",
   "fine_tune": "fine-tune",
+  "linear_probe_adapted": "linear probe, adapted",
+  "fine_tune_adapted": "fine-tune, adapted",
   "zero_shot_unseen": "zero-shot, unseen activities",
   "zero_shot_video": "teacher alone",
   "zero_shot_unseen_video": "teacher alone, unseen activities",

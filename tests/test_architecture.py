@@ -56,6 +56,7 @@ FLOORS = [
     "retrieval",
     "logistic",
     "recognition",
+    "fine_tuning",
     "taught",
     "runs",
     "sources",

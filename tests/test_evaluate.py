@@ -202,6 +202,24 @@ def test_recognition_scores_seen_unseen_and_teacher_apart(world):
   assert scores["linear_probe"]["n"] == scores["fine_tune"]["n"] == 6
   assert scores["fine_tune"]["n_unlabelled"] == 5
   assert 1 <= scores["fine_tune"]["step"] <= 4
+  assert "linear_probe_adapted" not in scores
+
+
+def test_adapted_rows_stand_beside_the_others(world):
+  workdir, encoder, _ = world
+  plain = evaluate.evaluate(workdir, encoder=encoder)["recognition"]
+  encoder.config.recognition.adapt_to_wearer = True
+  scores = evaluate.evaluate(workdir, encoder=encoder)["recognition"]
+  assert set(scores) - set(plain) == {
+    "linear_probe_adapted",
+    "fine_tune_adapted",
+  }
+  for task in plain:
+    assert scores[task] == plain[task]
+  for task in ("linear_probe", "fine_tune"):
+    assert scores[f"{task}_adapted"]["n"] == scores[task]["n"]
+    constant = scores[f"{task}_adapted"]["constant_macro_f1"]
+    assert constant == scores[task]["constant_macro_f1"]
 
 
 def test_writes_three_whole_files_and_nothing_else(world):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import linear_model
 from sklearn import metrics as sklearn_metrics
 
-from imu2clip_jax import logistic, recognition
+from imu2clip_jax import fine_tuning, logistic, recognition
 
 NAMES = ["sits", "walks", "runs"]
 
@@ -235,21 +235,28 @@ class MeanEncoder:
 
 
 def motion(seed, n=96):
-  """Windows whose class is written in channel 5."""
+  """Windows whose class is written in channel 5, wearers alike in classes."""
   rng = np.random.default_rng(seed)
-  labels = rng.integers(0, 3, n).astype(np.int32)
+  labels = rng.permuted(np.arange(n).reshape(4, -1) % 3, axis=1).ravel()
+  labels = labels.astype(np.int32)
   imu = rng.normal(size=(n, 10, 6)).astype(np.float32)
   imu[:, :, :5] += rng.normal(size=(n, 1, 5))
   imu[:, :, 5] += 9.0 * (labels[:, None] - 1)
   mask = np.ones((n, 2), bool)
-  return {"imu": imu, "sensor_mask": mask, "labels": labels}
+  wearers = np.repeat(["a", "b", "c", "d"], n // 4)
+  return {
+    "imu": imu,
+    "sensor_mask": mask,
+    "labels": labels,
+    "wearers": wearers,
+  }
 
 
 def tune(encoder, train, test, steps=150, **options):
   rng = np.random.default_rng(1)
   head = {"kernel": 0.1 * rng.normal(size=(8, 3)), "bias": np.zeros(3)}
   options = {"batch_size": 32, "learning_rate": 0.05} | options
-  return recognition.fine_tune(
+  return fine_tuning.fine_tune(
     encoder,
     encoder.params,
     train,
@@ -297,7 +304,7 @@ def test_fine_tune_is_a_function_of_its_seed():
   assert runs[0][0] == runs[1][0]
   np.testing.assert_array_equal(runs[0][1], runs[1][1])
   orders = [
-    recognition._order(np.arange(10), 4, 5, seed).tolist() for seed in (0, 1)
+    fine_tuning._order(np.arange(10), 4, 5, seed).tolist() for seed in (0, 1)
   ]
   assert orders[0] != orders[1]
 
@@ -325,7 +332,69 @@ def test_fine_tune_leaves_unlabelled_windows_out():
 
 def test_every_row_is_met_once_an_epoch():
   rows = np.array([2, 3, 5, 7, 11, 13])
-  order = recognition._order(rows, steps=6, batch_size=4, seed=0)
+  order = fine_tuning._order(rows, steps=6, batch_size=4, seed=0)
   assert order.shape == (6, 4)
   for epoch in order.reshape(4, 6):
     assert sorted(epoch) == rows.tolist()
+
+
+# Adapted to the wearer
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), wearers=st.integers(1, 5))
+def test_centred_is_blind_to_who_wears_it(seed, wearers):
+  rng = np.random.default_rng(seed)
+  who = rng.integers(0, wearers, 40)
+  x = rng.normal(size=(40, 3)).astype(np.float32)
+  shifted = x + rng.normal(size=(wearers, 3)).astype(np.float32)[who]
+  found = recognition.centred(x, who)
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(
+    recognition.centred(shifted, who), found, atol=1e-5
+  )
+  for wearer in set(who):
+    own = who == wearer
+    np.testing.assert_allclose(found[own].mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(found[own], x[own] - x[own].mean(0), atol=1e-6)
+
+
+class PlainEncoder(MeanEncoder):
+  """Embeds without a norm, channel 5 too."""
+
+  def __init__(self):
+    super().__init__()
+    self.params = {"kernel": jnp.eye(6)}
+
+  def apply(self, params, imu, mask=None, sensor_mask=None):
+    return imu.mean(1) @ params["kernel"]
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.3])
+def test_adapted_fine_tuning_sees_past_what_each_wearer_adds(mixup):
+  parts = [motion(seed) for seed in (7, 8, 9)]
+  rng = np.random.default_rng(3)
+  for part in parts:
+    # Every wearer's signals are off by more than classes are apart.
+    _, codes = np.unique(part["wearers"], return_inverse=True)
+    part["imu"] += 15 * rng.normal(size=(4, 1, 6))[codes].astype(np.float32)
+    part["labels"][:3] = -1
+  train, validation, test = parts
+  scores = {}
+  for adapt in (False, True):
+    encoder = PlainEncoder()
+    scores[adapt], _ = fine_tuning.fine_tune(
+      encoder,
+      encoder.params,
+      train,
+      validation,
+      test,
+      NAMES,
+      head={"kernel": 0.1 * rng.normal(size=(6, 3)), "bias": np.zeros(3)},
+      steps=150,
+      batch_size=32,
+      learning_rate=0.01,
+      mixup=mixup,
+      adapt=adapt,
+    )
+  assert scores[False]["macro_f1"] < 0.6 < 0.9 < scores[True]["macro_f1"]

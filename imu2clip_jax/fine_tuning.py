@@ -1,0 +1,180 @@
+"""Train encoder and linear head together on labelled windows (paper, Table 3).
+
+A part of the data is {"imu" [N, T, 6], "sensor_mask" [N, 2], "labels" [N] int,
+negative where there is none, "wearers" [N] ids}.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from imu2clip_jax import optim, recognition
+from imu2clip_jax.data import augment
+
+_CHUNK_ROWS = 256
+
+
+def fine_tune(
+  encoder,
+  params: dict,
+  train: dict,
+  validation: dict,
+  test: dict,
+  label_names: Sequence[str],
+  *,
+  head: dict,
+  steps: int,
+  batch_size: int,
+  learning_rate: float,
+  weight_decay: float = 1e-2,
+  checks: int = 10,
+  change: Callable | None = None,
+  mixup: float = 0.0,
+  label_smoothing: float = 0.0,
+  ema: float = 0.0,
+  adapt: bool = False,
+  seed: int = 0,
+  progress: Callable[[Iterable], Iterable] = iter,
+) -> tuple[dict, np.ndarray]:
+  """Train encoder and linear head together on labelled windows.
+
+  AdamW with a cosine to zero. The probe's head is the start: a fresh one would
+  tear the features apart in its first steps (arXiv 2202.10054). Of `checks`
+  equally spaced looks at the validation split, the parameters with the best
+  macro-F1 are kept.
+
+  Args:
+    encoder: has apply(params, imu, sensor_mask=) -> [B, D].
+    params: its parameters; left as they are.
+    train, validation, test: parts of the data, see the module docstring.
+    label_names: C names.
+    head: {"kernel" [D, C], "bias" [C]}, see `recognition.linear_probe`.
+    steps: optimizer steps.
+    batch_size: windows a step.
+    learning_rate: its peak.
+    weight_decay: of matrices.
+    checks: looks at the validation split.
+    change: (step, imu, sensor_mask) -> both, augmented; None leaves them.
+    mixup: see `augment.mixup`; 0 mixes nothing.
+    label_smoothing: share of a label that is spread over all names.
+    ema: what a step keeps of the running mean of parameters, which is what is
+      looked at and kept; 0 takes the parameters themselves.
+    adapt: the head gets what `recognition.centred` makes of the embeddings, of
+      all of a wearer's windows, labelled or not; in training the wearers' means
+      are those of the last look.
+    seed: of the order of windows.
+    progress: wraps the steps, for a progress bar.
+
+  Returns:
+    scores (with "step", the one that was kept), predictions.
+
+  Raises:
+    ValueError: a split without a labelled row.
+  """
+  rows = recognition.labelled(train["labels"], "training")
+  checked = recognition.labelled(validation["labels"], "validation")
+  optimizer = optim.make(
+    optim.schedule("cosine", learning_rate, steps), weight_decay
+  )
+
+  def loss(params, index, imu, sensor_mask, labels, own):
+    targets = jax.nn.one_hot(labels, len(label_names))
+    targets = optax.smooth_labels(targets, label_smoothing)
+    if change is not None:
+      imu, sensor_mask = change(index, imu, sensor_mask)
+    if mixup:
+      key = jax.random.fold_in(jax.random.key(seed), index)
+      # A mixed window has its wearers' means mixed alike.
+      both = jnp.concatenate([targets, own], 1)
+      imu, both = augment.mixup(key, imu, both, mixup)
+      targets, own = jnp.split(both, [len(label_names)], 1)
+    x = encoder.apply(params["encoder"], imu, sensor_mask=sensor_mask)
+    z = (x - own) @ params["kernel"] + params["bias"][None, :]
+    return optax.softmax_cross_entropy(z, targets).mean()
+
+  @jax.jit
+  def step(params, mean, opt_state, *batch):
+    gradients = jax.grad(loss)(params, *batch)
+    updates, opt_state = optimizer.update(gradients, opt_state, params)
+    params = optax.apply_updates(params, updates)
+    mean = jax.tree.map(lambda a, b: ema * a + (1 - ema) * b, mean, params)
+    return params, mean, opt_state
+
+  embed = jax.jit(
+    lambda params, imu, mask: encoder.apply(params, imu, sensor_mask=mask)
+  )
+
+  def named(params, part, rows):
+    x = _in_chunks(embed, params["encoder"], part, rows)
+    if adapt:
+      x = recognition.centred(x, part["wearers"][rows])
+    head = {key: np.asarray(params[key]) for key in ("kernel", "bias")}
+    return recognition.name(head, x)
+
+  def means(params):
+    """[N, D] the mean embedding of each training window's wearer."""
+    if not adapt:
+      return np.zeros((len(train["labels"]), len(head["kernel"])), np.float32)
+    every = np.arange(len(train["labels"]))
+    x = _in_chunks(embed, params["encoder"], train, every)
+    return x - recognition.centred(x, train["wearers"])
+
+  looked_at = checked
+  if adapt:
+    wearers = validation["wearers"]
+    looked_at = np.flatnonzero(np.isin(wearers, wearers[checked]))
+  tuned = {key: jnp.asarray(x, jnp.float32) for key, x in head.items()}
+  tuned["encoder"] = params
+  mean, opt_state, best_f1 = tuned, optimizer.init(tuned), -1.0
+  own, every = means(tuned), -(-steps // checks)
+  order = _order(rows, steps, batch_size, seed)
+  for index, batch in enumerate(progress(order), start=1):
+    tuned, mean, opt_state = step(
+      tuned,
+      mean,
+      opt_state,
+      np.int32(index),
+      *_columns(train, batch),
+      train["labels"][batch],
+      own[batch],
+    )
+    if index % every == 0 or index == steps:
+      f1 = recognition.macro_f1(
+        validation["labels"][looked_at],
+        named(mean, validation, looked_at),
+        len(label_names),
+      )
+      if f1 > best_f1:
+        best_f1, kept, best = f1, index, mean
+      own = means(tuned)
+  predictions = named(best, test, np.arange(len(test["labels"])))
+  scores = recognition.score(test["labels"], predictions, label_names)
+  return scores | {"step": kept}, predictions
+
+
+def _order(rows, steps, batch_size, seed):
+  """Batches of rows, every row once an epoch; a short set repeats inside."""
+  rng = np.random.default_rng(seed)
+  epochs = -(-steps * batch_size // len(rows))
+  stream = np.concatenate([rng.permutation(rows) for _ in range(epochs)])
+  return stream[: steps * batch_size].reshape(steps, batch_size)
+
+
+def _columns(part, rows):
+  return np.asarray(part["imu"][rows]), np.asarray(part["sensor_mask"][rows])
+
+
+def _in_chunks(embed, params, part, rows):
+  """Embed rows in chunks of one shape, so that they compile once."""
+  size = min(_CHUNK_ROWS, len(rows))
+  chunks = []
+  for start in range(0, len(rows), size):
+    chunk = rows[start : start + size]
+    padded = np.resize(chunk, size)
+    chunks.append(
+      np.asarray(embed(params, *_columns(part, padded)))[: len(chunk)]
+    )
+  return np.concatenate(chunks)
