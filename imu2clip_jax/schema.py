@@ -80,7 +80,8 @@ def _check_field(where, name, value, dtype, shape):
       f"{where}: {name} must be {np.dtype(dtype).name} {list(shape)}, "
       f"got {array.dtype.name} {list(array.shape)}"
     )
-  # Of a single number NumPy would take long to say it.
-  finite = np.isfinite(array).all() if shape else math.isfinite(array)
-  if not finite:
+  # NumPy would take long to say it of so little.
+  if dtype is np.bool_ or not array.size:
+    return
+  if not (np.isfinite(array).all() if shape else math.isfinite(array)):
     raise ValueError(f"{where}: {name} holds NaN or infinity")
