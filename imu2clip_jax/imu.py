@@ -153,14 +153,14 @@ def _sensors(accel_t_s, accel, gyro_t_s, gyro):
   Sensors that share their clock, as in most files, make one stream of six.
   """
   accel, gyro = np.asarray(accel, np.float64), np.asarray(gyro, np.float64)
-  lost = [~np.isfinite(v).all(axis=1) for v in (accel, gyro)]
-  together = np.array_equal(accel_t_s, gyro_t_s, equal_nan=True)
   with np.errstate(over="ignore"):  # infinity is dropped
-    if together and np.array_equal(*lost):
+    if np.array_equal(accel_t_s, gyro_t_s, equal_nan=True):
       # One channel after the other in memory, as the resampler works.
       both = np.empty((6, len(accel)), np.float32)
       both[:3], both[3:] = accel.T, gyro.T
-      return [(slice(0, 2), *resampling.clean_with_step(accel_t_s, both.T))]
+      usable = np.isfinite(both).reshape(2, 3, -1).all(axis=1)
+      if np.array_equal(*usable):
+        return [(slice(0, 2), *resampling.clean_with_step(accel_t_s, both.T))]
     accel, gyro = accel.astype(np.float32), gyro.astype(np.float32)
   return [
     (slice(0, 1), *resampling.clean_with_step(accel_t_s, accel)),

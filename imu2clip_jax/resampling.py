@@ -89,11 +89,18 @@ def typical_step(t_s) -> float:
     steps = steps[steps > 0]
   if not steps.size:
     return 0.0
-  # As np.median, without its overhead. With one place instead of two NumPy
-  # takes ten times as long where many steps are equal.
-  low, high = (steps.size - 1) // 2, steps.size // 2
-  steps.partition((low, high))
-  return float(steps[low] + steps[high]) / 2
+  # As np.median, in a third of the time: of many steps only those near the
+  # median of a few are put in order.
+  places = np.array([(steps.size - 1) // 2, steps.size // 2])
+  few = np.sort(steps[::64])
+  margin = len(few) * 2 // 5
+  least, most = few[margin], few[-1 - margin]
+  near = steps[(least <= steps) & (steps <= most)]
+  before = np.count_nonzero(steps < least)
+  if before <= places[0] and places[1] < before + near.size:
+    steps, places = near, places - before
+  steps.partition(places)
+  return float(steps[places].mean())
 
 
 def resample(
