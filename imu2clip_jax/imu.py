@@ -124,12 +124,7 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
     ValueError: neither sensor has a usable sample.
   """
   sensors = _sensors(accel_t_s, accel, gyro_t_s, gyro)
-  steps_s = [resampling.typical_step(t) for _, t, _ in sensors]
-  spans = [
-    (t[0], t[-1] + step_s)
-    for (_, t, _), step_s in zip(sensors, steps_s, strict=True)
-    if len(t)
-  ]
+  spans = [(t[0], t[-1] + step_s) for _, t, _, step_s in sensors if len(t)]
   if not spans:
     raise ValueError("no usable IMU sample: every stamp or value is NaN")
   first = math.ceil(min(s[0] for s in spans) * rate_hz - 1e-6)
@@ -137,7 +132,7 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
   count = max(last - first, 1)
   real = np.zeros((2, count), bool).T
   found = []
-  for (place, t, v), step_s in zip(sensors, steps_s, strict=True):
+  for place, t, v, step_s in sensors:
     if len(t):
       signal, near = resampling.resample(t, v, rate_hz, first, count, step_s)
       real[:, place] = near[:, None]
@@ -152,23 +147,24 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
 
 
 def _sensors(accel_t_s, accel, gyro_t_s, gyro):
-  """Return (sensors as a slice of 0..2, clean times, clean values) of each.
+  """Return of each (which of the two, as a slice; clean times and values;
+  typical step).
 
   Sensors that share their clock, as in most files, make one stream of six.
   """
   accel, gyro = np.asarray(accel, np.float64), np.asarray(gyro, np.float64)
-  lost = [~np.isfinite(v).all(axis=1) for v in (accel, gyro)]
-  together = np.array_equal(accel_t_s, gyro_t_s, equal_nan=True)
   with np.errstate(over="ignore"):  # infinity is dropped
-    if together and np.array_equal(*lost):
+    if np.array_equal(accel_t_s, gyro_t_s, equal_nan=True):
       # One channel after the other in memory, as the resampler works.
       both = np.empty((6, len(accel)), np.float32)
       both[:3], both[3:] = accel.T, gyro.T
-      return [(slice(0, 2), *resampling.clean(accel_t_s, both.T))]
+      usable = np.isfinite(both).reshape(2, 3, -1).all(axis=1)
+      if np.array_equal(*usable):
+        return [(slice(0, 2), *resampling.clean_with_step(accel_t_s, both.T))]
     accel, gyro = accel.astype(np.float32), gyro.astype(np.float32)
   return [
-    (slice(0, 1), *resampling.clean(accel_t_s, accel)),
-    (slice(1, 2), *resampling.clean(gyro_t_s, gyro)),
+    (slice(0, 1), *resampling.clean_with_step(accel_t_s, accel)),
+    (slice(1, 2), *resampling.clean_with_step(gyro_t_s, gyro)),
   ]
 
 

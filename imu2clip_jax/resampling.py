@@ -44,6 +44,11 @@ def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
   >>> clean([0.2, 0.0, 0.1, 0.1, np.nan], [[3.0], [1], [1], [3], [9]])[1].T
   array([[1., 2., 3.]])
   """
+  return clean_with_step(t_s, values)[:2]
+
+
+def clean_with_step(t_s, values) -> tuple[np.ndarray, np.ndarray, float]:
+  """Return what `clean` does, and the `typical_step` of the clean stamps."""
   t_s, values = np.asarray(t_s, np.float64), np.asarray(values)
   if values.dtype != np.float32:
     values = values.astype(np.float64, copy=False)
@@ -51,7 +56,7 @@ def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
   if not keep.all():
     t_s, values = t_s[keep], values[keep]
   if not len(t_s):
-    return t_s, values
+    return t_s, values, 0.0
   if (t_s[1:] < t_s[:-1]).any():
     order = np.argsort(t_s, kind="stable")
     t_s, values = t_s[order], values[order]
@@ -61,17 +66,16 @@ def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
     far_s = min(far_s, _FARTHEST_S)
     near = slice(*np.searchsorted(t_s, [middle_s - far_s, middle_s + far_s]))
     t_s, values = t_s[near], values[near]
-  new = np.diff(t_s) > _SAME_SHARE * typical_step(t_s)
+  step_s = typical_step(t_s)
+  new = np.diff(t_s) > _SAME_SHARE * step_s
   if new.all():
-    return t_s, values
+    return t_s, values, step_s
   first = np.append(0, np.flatnonzero(new) + 1)
   count = np.diff(first, append=len(t_s))
-  return (
-    np.add.reduceat(t_s, first) / count,
-    (
-      np.add.reduceat(values, first, axis=0, dtype=np.float64) / count[:, None]
-    ).astype(values.dtype),
-  )
+  t_s = np.add.reduceat(t_s, first) / count
+  total = np.add.reduceat(values, first, axis=0, dtype=np.float64)
+  values = (total / count[:, None]).astype(values.dtype)
+  return t_s, values, typical_step(t_s)
 
 
 def typical_step(t_s) -> float:
@@ -85,11 +89,18 @@ def typical_step(t_s) -> float:
     steps = steps[steps > 0]
   if not steps.size:
     return 0.0
-  # As np.median, which is ten times slower.
-  half = steps.size // 2
-  steps.partition(half)
-  low = steps[half] if steps.size % 2 else steps[:half].max()
-  return float(low + steps[half]) / 2
+  # As np.median, in a third of the time: of many steps only those near the
+  # median of a few are put in order.
+  places = np.array([(steps.size - 1) // 2, steps.size // 2])
+  few = np.sort(steps[::64])
+  margin = len(few) * 2 // 5
+  least, most = few[margin], few[-1 - margin]
+  near = steps[(least <= steps) & (steps <= most)]
+  before = np.count_nonzero(steps < least)
+  if before <= places[0] and places[1] < before + near.size:
+    steps, places = near, places - before
+  steps.partition(places)
+  return float(steps[places].mean())
 
 
 def resample(
@@ -255,10 +266,9 @@ def _read(t, values, edges, smooth, at, out):
       for nth in range(1, owned.max()):
         rows = np.flatnonzero(owned > nth)
         index = edges[rows] + nth
-        nodes = [
-          np.take(values, rows + j, axis=1, mode="clip") for j in range(NODES)
-        ]
-        away = at[index] - stamps[:, rows]
+        places = rows + np.arange(NODES)[:, None]
+        nodes = np.take(values, places, axis=1, mode="clip").swapaxes(0, 1)
+        away = at[index] - t[places]
         out[:, index] = _combine(scale[:, rows], away, nodes)
   if not smooth.all():
     index = np.flatnonzero(~smooth[left])

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import sys
 from collections.abc import Sequence
 
 import ml_collections
@@ -92,12 +93,20 @@ class Run:
   @functools.cached_property
   def _gravity(self):
     try:
-      return builder.describe(self.config.data.dir)["gravity"]
+      data = builder.describe(self.config.data.dir)
     except FileNotFoundError as error:
       raise ValueError(
         f"{error}: how the signals of the training data were turned is not "
         "known; say it with --gravity=none, recording or window"
       ) from error
+    if data["about"].get("reader", {}).get("frame") == "head":
+      # It takes all of a wearer's recordings, and one is opened here.
+      print(
+        "check: the training recordings were turned into the head frame, "
+        "wearer by wearer; one opened by itself stays in its sensor's axes",
+        file=sys.stderr,
+      )
+    return data["gravity"]
 
   def names(self, texts: Sequence[str]) -> np.ndarray:
     """Embed names: prototypes of the taught ones, prompted texts else.

@@ -68,19 +68,24 @@ def validate(record: dict, num_samples: int) -> None:
 
 def _check_field(where, name, value, dtype, shape):
   if dtype in (str, bytes):
-    if not all(isinstance(v, dtype) for v in (value if shape else (value,))):
+    values = value if shape else (value,)
+    if not all([isinstance(v, dtype) for v in values]):
       raise ValueError(f"{where}: {name} must be {dtype.__name__}")
     return
   array = np.asarray(value)
-  fits = array.ndim == len(shape) and all(
-    [w in (None, got) for w, got in zip(shape, array.shape, strict=True)]
+  fits = array.shape == shape or (
+    array.ndim == len(shape)
+    and all(
+      [w in (None, got) for w, got in zip(shape, array.shape, strict=True)]
+    )
   )
   if array.dtype != dtype or not fits:
     raise ValueError(
       f"{where}: {name} must be {np.dtype(dtype).name} {list(shape)}, "
       f"got {array.dtype.name} {list(array.shape)}"
     )
-  # Of a single number NumPy would take long to say it.
-  finite = np.isfinite(array).all() if shape else math.isfinite(array)
-  if not finite:
+  # NumPy would take long to say it of so little.
+  if dtype is np.bool_ or not array.size:
+    return
+  if not (np.isfinite(array).all() if shape else math.isfinite(array)):
     raise ValueError(f"{where}: {name} holds NaN or infinity")

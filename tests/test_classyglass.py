@@ -370,11 +370,20 @@ def test_irregular_rates_are_read_as_they_are(tree):
 
 
 def test_sensors_hang_either_way_up(samples):
-  ups = [
-    np.sign(np.median(e.open().imu.accel[:, 1]))
-    for e in classyglass.find(samples / "classyglass")[::15]
-  ]
-  assert {-1, 1} <= set(ups)
+  """Mixed within both sets."""
+  ups = collections.defaultdict(set)
+  for entry in classyglass.find(samples / "classyglass")[::15]:
+    up = np.sign(np.median(entry.open().imu.accel[:, 1]))
+    ups[entry.recording_id[:2]].add(int(up))
+  assert ups == {"1A": {-1, 1}, "1B": {-1, 1}}
+
+
+def test_hours_of_both_sets(samples):
+  hours = 0
+  for path in (samples / "classyglass").glob("*.npz"):
+    with np.load(path) as stored:
+      hours += stored["rec_length"].sum() / stored["rate_hz"] / 3600
+  assert hours == pytest.approx(12.4, abs=0.05)
 
 
 # The head frame

@@ -294,9 +294,10 @@ def test_what_is_missing_or_damaged_is_named(tree, tmp_path):
   (tree / "annotations" / "narration.json").write_text('{"uid-a": [1]}')
   with pytest.raises(ValueError, match=r"narration\.json: is not Ego4D's"):
     ego4d.find(tree)
-  (tree / "ego4d.json").write_text('{"videos": [{}]}')
-  with pytest.raises(ValueError, match=r"ego4d\.json: is not"):
-    ego4d.find(tree)
+  for video in ({}, {"video_uid": "uid-a", "duration_sec": "long"}):
+    (tree / "ego4d.json").write_text(json.dumps({"videos": [video]}))
+    with pytest.raises(ValueError, match=r"ego4d\.json: is not"):
+      ego4d.find(tree)
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,16 @@ def test_recordings_embed_as_the_windows_of_the_split(workdir):
   np.testing.assert_allclose(found, split.embeddings[order], atol=1e-5)
 
 
+def test_axes_that_one_recording_cannot_have_are_said(
+  workdir, capsys, monkeypatch
+):
+  told = {"gravity": "none", "about": {"reader": {"frame": "head"}}}
+  monkeypatch.setattr(runs.builder, "describe", lambda _: told)
+  run = runs.open_run(workdir)
+  assert [run.cutting(hop_s).gravity for hop_s in (1.0, 5.0)] == ["none"] * 2
+  assert capsys.readouterr().err.count("stays in its sensor's axes") == 1
+
+
 def test_blocks_change_nothing(workdir, monkeypatch):
   run = runs.open_run(workdir)
   opened = synthetic.open_synthetic(wearer=20_000, duration_s=100.0)

@@ -201,9 +201,10 @@ class _Video:
 
 def _metadata(path) -> dict[str, _Video]:
   """Return video id -> what ego4d.json says about it."""
+  about = parsing.read_json(path)
   found = {}
   try:
-    for video in parsing.read_json(path)["videos"]:
+    for video in about["videos"]:
       wearer = video.get("fb_participant_id")
       length = (video.get("video_metadata") or {}).get("video_duration_sec")
       uid = video["video_uid"]
@@ -211,7 +212,13 @@ def _metadata(path) -> dict[str, _Video]:
         f"video_{uid}" if wearer is None else f"participant_{wearer}",
         float(video["duration_sec"] if length is None else length),
       )
-  except (KeyError, TypeError, AttributeError, OverflowError) as error:
+  except (
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+  ) as error:
     raise ValueError(f"{path}: is not Ego4D's ego4d.json: {error!r}") from error
   return found
 

@@ -188,7 +188,7 @@ def test_one_windows_frames_from_ten_minutes(tmp_path):
     f"\n8 frames of a window in {np.mean(ours_s):.3f} s, by a linear scan "
     f"{np.mean(theirs_s):.2f} s: {ratio:.0f} times as fast"
   )
-  assert ratio > 15  # asked for: 20, which noise may take it under
+  assert ratio >= 20
 
 
 def read_on(path, times_s):
