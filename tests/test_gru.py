@@ -245,6 +245,20 @@ def test_flops_refuse_a_loop_of_unknown_length():
     count_flops(until_large, jnp.ones((2, 2)))
 
 
+def assert_torch_gradients(gru, inputs, got, got_x, atol):
+  want = {
+    "wi": gru.weight_ih_l0.grad.T,
+    "wh": gru.weight_hh_l0.grad.T,
+    "bi": gru.bias_ih_l0.grad,
+    "bh": gru.bias_hh_l0.grad,
+  }
+  for name, gradient in want.items():
+    np.testing.assert_allclose(
+      got[name], gradient.numpy(), rtol=1e-4, atol=atol, err_msg=name
+    )
+  np.testing.assert_allclose(got_x, inputs.grad, rtol=1e-4, atol=atol)
+
+
 def to_torch(torch, params):
   gru = torch.nn.GRU(FEATURES, HIDDEN, batch_first=True)
   state = {
@@ -278,17 +292,7 @@ def test_equals_torch_for_every_gate_bias(bias, gate):
     gru_last(params, x), last.detach().numpy(), atol=1e-6
   )
   got, got_x = jax.grad(loss, argnums=(0, 1))(params, x)
-  want = {
-    "wi": gru.weight_ih_l0.grad.T,
-    "wh": gru.weight_hh_l0.grad.T,
-    "bi": gru.bias_ih_l0.grad,
-    "bh": gru.bias_hh_l0.grad,
-  }
-  for name, gradient in want.items():
-    np.testing.assert_allclose(
-      got[name], gradient.numpy(), rtol=1e-4, atol=1e-5, err_msg=name
-    )
-  np.testing.assert_allclose(got_x, inputs.grad, rtol=1e-4, atol=1e-5)
+  assert_torch_gradients(gru, inputs, got, got_x, atol=1e-5)
 
 
 @pytest.mark.parity
@@ -314,14 +318,4 @@ def test_gradients_equal_torch_for_every_mask(mask, reverse, hoist):
     return weighted(gru_last(params, x, mask, reverse=reverse, hoist=hoist))
 
   got, got_x = jax.grad(ours, (0, 1))(params, x)
-  want = {
-    "wi": gru.weight_ih_l0.grad.T,
-    "wh": gru.weight_hh_l0.grad.T,
-    "bi": gru.bias_ih_l0.grad,
-    "bh": gru.bias_hh_l0.grad,
-  }
-  for name, gradient in want.items():
-    np.testing.assert_allclose(
-      got[name], gradient.numpy(), rtol=1e-4, atol=1e-4, err_msg=name
-    )
-  np.testing.assert_allclose(got_x, inputs.grad, rtol=1e-4, atol=1e-4)
+  assert_torch_gradients(gru, inputs, got, got_x, atol=1e-4)
