@@ -17,9 +17,9 @@ training wearers alone; that the head frame helps was seen there (0.705 against
 Expected on the test wearers, macro-F1 zero-shot / linear probe / fine-tuned,
 mean of seeds 0, 1, 2: 0.640 / 0.648 / 0.656 (11 activities); adapted to the
 wearer, probe and fine-tuned: 0.667 / 0.674. That adapting helps was seen on
-training wearers (0.731 against 0.765, four folds). With 15 activities (build
---with classes=all) and set 1A alone (built with classes=all, 'test_wearers=[12]'
-and 'validation_wearers=[11]') trained along,
+training wearers (by labels: 0.731 against 0.765, four folds). For 15 activities
+build --with classes=all; set 1A, built alone with classes=all,
+'test_wearers=[12]' and 'validation_wearers=[11]', may be trained along,
 --config.data.mixture_dirs="('data/cg_1a',)": 0.554 / 0.550 / 0.565; adapted
 0.551 / 0.564.
 """
