@@ -62,9 +62,9 @@ def fine_tune(
     label_smoothing: share of a label that is spread over all names.
     ema: what a step keeps of the running mean of parameters, which is what is
       looked at and kept; 0 takes the parameters themselves.
-    adapt: the head gets what `recognition.centred` makes of the embeddings, of
-      all of a wearer's windows, labelled or not; in training the wearers' means
-      are those of the last look.
+    adapt: `recognition.wearer_means` of all of a wearer's windows, labelled or
+      not, are taken from the embeddings that the head gets; in training the
+      means are those of the last look.
     seed: of the order of windows.
     progress: wraps the steps, for a progress bar.
 
@@ -110,17 +110,17 @@ def fine_tune(
   def named(params, part, rows):
     x = _in_chunks(embed, params["encoder"], part, rows)
     if adapt:
-      x = recognition.centred(x, part["wearers"][rows])
+      x = x - recognition.wearer_means(x, part["wearers"][rows])
     head = {key: np.asarray(params[key]) for key in ("kernel", "bias")}
     return recognition.name(head, x)
 
   def means(params):
-    """[N, D] the mean embedding of each training window's wearer."""
+    """[N, D] what is taken from the embedding of each training window."""
+    shape = len(train["labels"]), len(head["kernel"])
     if not adapt:
-      return np.zeros((len(train["labels"]), len(head["kernel"])), np.float32)
-    every = np.arange(len(train["labels"]))
-    x = _in_chunks(embed, params["encoder"], train, every)
-    return x - recognition.centred(x, train["wearers"])
+      return np.broadcast_to(np.float32(0), shape)
+    x = _in_chunks(embed, params["encoder"], train, np.arange(shape[0]))
+    return recognition.wearer_means(x, train["wearers"])
 
   looked_at = checked
   if adapt:

@@ -76,25 +76,26 @@ def zero_shot(
   return score(labels, predictions, label_names, averaged=averaged), predictions
 
 
-def centred(embeddings: np.ndarray, wearers: np.ndarray) -> np.ndarray:
-  """Subtract from every embedding the mean of its wearer's.
+def wearer_means(embeddings: np.ndarray, wearers: np.ndarray) -> np.ndarray:
+  """Return for every window the mean embedding of its wearer.
 
   What all windows of a wearer share says who it is and how the sensor sits, not
-  what is done. Needs no label, but many windows of a wearer that between them
-  show different activities: whoever only walks would be told to stand still.
+  what is done; to be subtracted. Needs no label, but windows of a wearer that
+  between them show different activities: whoever only walks would be told to
+  stand still.
 
   Args:
     embeddings: [N, D].
     wearers: [N] ids.
 
   Returns:
-    [N, D], not of unit norm.
+    [N, D] of the embeddings' dtype.
   """
   _, codes = np.unique(np.asarray(wearers), return_inverse=True)
   sums = np.zeros((codes.max() + 1, embeddings.shape[1]), np.float64)
   np.add.at(sums, codes, embeddings)
   means = sums / np.bincount(codes)[:, None]
-  return (embeddings - means[codes]).astype(embeddings.dtype)
+  return means.astype(embeddings.dtype)[codes]
 
 
 def linear_probe(

@@ -227,8 +227,8 @@ def _supervised(config, encoder, cache_dir, windows, imu, names, fine_tune):
     found |= _adapted(
       config,
       encoder,
-      (train, validation, windows),
-      (*parts, test),
+      ((train, parts[0]), (validation, parts[1]), (windows, test)),
+      windows,
       imu,
       names,
       fine_tune,
@@ -236,16 +236,17 @@ def _supervised(config, encoder, cache_dir, windows, imu, names, fine_tune):
   return found, learned, notes
 
 
-def _adapted(config, encoder, splits, parts, imu, names, fine_tune):
-  """Probe and fine-tune with embeddings centred on their wearers' means."""
+def _adapted(config, encoder, parts, windows, imu, names, fine_tune):
+  """Probe and fine-tune relative to the mean embedding of each wearer."""
+  # Two parts may be of one split, which is embedded once.
+  embedded = {windows.name: imu}
   pairs = []
-  for split, part in zip(splits, parts, strict=True):
-    x = (
-      imu
-      if split is splits[-1]
-      else retrieval.embed_windows(encoder, split, np.arange(len(split)))
-    )
-    x = recognition.centred(x, part["wearers"])
+  for split, part in parts:
+    if split.name not in embedded:
+      every = np.arange(len(split))
+      embedded[split.name] = retrieval.embed_windows(encoder, split, every)
+    x = embedded[split.name]
+    x = x - recognition.wearer_means(x, part["wearers"])
     rows = part["labels"] >= _UNLABELLED
     pairs += [x[rows], part["labels"][rows]]
   scores, _, head = recognition.linear_probe(
@@ -254,7 +255,7 @@ def _adapted(config, encoder, splits, parts, imu, names, fine_tune):
   found = {"linear_probe_adapted": scores}
   if fine_tune:
     found["fine_tune_adapted"] = _fine_tune(
-      config, encoder, *parts, names, head, adapt=True
+      config, encoder, *(part for _, part in parts), names, head, adapt=True
     )
   return found
 
