@@ -104,10 +104,11 @@ def evaluate(
     scale = pretrained.logit_scale(workdir, config.variant, best)
   texts = np.asarray(windows.text_ids)[:, 0]
   blocks, ranked = retrieval.measure(sides, rows, texts, pairs, config.seed)
+  caches = [cache_dir, *([] if data_dir else embed.mixture_caches(config))]
   found, named, notes = recognition_tasks.run(
     config,
     encoder,
-    cache_dir,
+    caches,
     windows,
     sides,
     names,

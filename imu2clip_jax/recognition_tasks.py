@@ -8,6 +8,7 @@ twins see every wearer's embeddings relative to that wearer's mean.
 """
 
 import functools
+import pathlib
 from collections.abc import Sequence
 
 import ml_collections
@@ -21,7 +22,7 @@ from imu2clip_jax import (
   recognition,
   retrieval,
 )
-from imu2clip_jax.data import augment, cache
+from imu2clip_jax.data import augment, cache, mixture
 from imu2clip_jax.models import teacher as teacher_lib
 
 _UNLABELLED, _OTHER = -1, -2
@@ -32,7 +33,7 @@ _VALIDATION_WEARERS = 5
 def run(
   config: ml_collections.ConfigDict,
   encoder,
-  cache_dir,
+  caches: Sequence[pathlib.Path],
   windows: cache.Split,
   sides: dict,
   names: Sequence[str],
@@ -45,7 +46,8 @@ def run(
   Args:
     config: the run's options.
     encoder: what `load_imu_encoder` returned.
-    cache_dir: the cache that `windows` come from.
+    caches: the cache that `windows` come from, and those of the sets that were
+      trained with it: their training labels are learned from, too.
     windows: the split to name.
     sides: see `retrieval.sides`.
     names: the activities to tell apart, see `vocabulary`.
@@ -74,7 +76,7 @@ def run(
     config, windows, sides, names, seen
   )
   scores, learned, more = _supervised(
-    config, encoder, cache_dir, windows, sides["imu"][0], seen, fine_tune
+    config, encoder, caches, windows, sides["imu"][0], seen, fine_tune
   )
   found["recognition"] |= scores
   asked = _asked(windows, sides, names, seen)
@@ -177,12 +179,12 @@ def _zero_shot(config, windows, sides, names, seen):
   return scores, named, seen_texts
 
 
-def _supervised(config, encoder, cache_dir, windows, imu, names, fine_tune):
+def _supervised(config, encoder, caches, windows, imu, names, fine_tune):
   codes = _codes(windows, names)
   rows = np.flatnonzero(codes >= _UNLABELLED)
   if not (codes[rows] >= 0).any():
     return {}, {}, []
-  parts, why = _training_parts(config, cache_dir, windows, names)
+  parts, why = _training_parts(config, caches, windows, names)
   if parts is None:
     return {}, {}, [f"linear probe and fine-tune left out: {why}"]
   notes = [why] if why else []
@@ -295,19 +297,20 @@ def _part(windows, labels):
   }
 
 
-def _training_parts(config, cache_dir, windows, names):
+def _training_parts(config, caches, windows, names):
   """Return (((train, labels), (validation, labels)) or None, why or note)."""
   data, sizes = config.data, windows.meta["splits"]
   if windows.name in (data.train_split, data.validation_split):
     return None, f"they would learn from split {windows.name!r} itself"
   if not sizes.get(data.train_split):
     return None, f"the data has no split {data.train_split!r}"
-  train = cache.open_split(cache_dir, data.train_split)
+  splits = [cache.open_split(folder, data.train_split) for folder in caches]
+  train = mixture.join(splits) if splits[1:] else splits[0]
   labels = _codes(train, names)
   if len(np.unique(labels[labels >= 0])) < 2:
     return None, f"split {train.name!r} has labels of fewer than two activities"
   if sizes.get(data.validation_split):
-    validation = cache.open_split(cache_dir, data.validation_split)
+    validation = cache.open_split(caches[0], data.validation_split)
     validation_labels = _codes(validation, names)
     if (validation_labels >= 0).any():
       return ((train, labels), (validation, validation_labels)), ""

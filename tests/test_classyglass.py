@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from scipy import signal
 
 from imu2clip_jax.data import windows
 from imu2clip_jax.recordings import classyglass, opening, parsing
@@ -301,6 +302,36 @@ def test_original_files_of_the_readme(samples):
   assert list(starts_ms[173]) == ["g"]
   late = [abs(s["g"] - s["deg/s"]) for s in starts_ms.values() if len(s) == 2]
   assert 80 < max(late) <= 100
+
+
+def turning(recordings):
+  """Yield (label, angular rate [N] at 100 Hz) of what has a gyroscope."""
+  for entry in recordings:
+    recording = entry.open()
+    gyro = recording.imu.gyro
+    if np.isfinite(gyro).all() and len(gyro):
+      yield recording.labels[0][2], np.linalg.norm(gyro, axis=1)
+
+
+def test_labels_hold_for_whole_recordings(samples):
+  """The README's two warnings: stands 5 to 12 s apart, restless beginnings."""
+  apart_s, restless = [], collections.defaultdict(list)
+  second = np.hanning(200) / np.hanning(200).sum()
+  for label, rate in turning(classyglass.find(samples / "classyglass")):
+    restless[label].append(rate[:500].mean() / rate[500:].mean())
+    if label == "standing up from sitting":
+      slow = np.convolve(rate, second, "same")
+      least = 0.3 * np.percentile(slow, 90)
+      moves, _ = signal.find_peaks(slow, prominence=least, distance=150)
+      apart_s.append(len(rate) / 100 / len(moves))
+  assert len(apart_s) > 20
+  # Peaks of the turning head, a rougher look than the README's.
+  assert 5 < np.median(apart_s) < 12
+  assert np.mean((np.array(apart_s) > 4) & (np.array(apart_s) < 12)) > 0.9
+  still = [x for a in classyglass.ACTIVITIES[:4] for x in restless[a]]
+  lively = [x for a in classyglass.ACTIVITIES[8:11] for x in restless[a]]
+  assert 1.1 < np.median(still) < 2
+  assert 0.7 < np.median(lively) < 1
 
 
 @pytest.mark.slow

@@ -363,7 +363,12 @@ def test_mistakes_in_dataset_json(folder, change, message):
     ("texts.csv", "file,start_s,text\na.csv,later,walks\n", "'later'"),
     ("a.csv", "", "a.csv"),
     ("a.csv", "t_s,ax,ay,az\n0,1,2,3\n", "lacks the columns gx, gy, gz"),
-    ("a.csv", HEADER + "\n0,1,2,3,4,5,high\n", "a.csv"),
+    (
+      "a.csv",
+      HEADER + "\n0,1,2,3,4,5,high\n",
+      r"a\.csv: .* column 'gz': .* 'high'",
+    ),
+    ("a.csv", "x," + HEADER + "\n7,0,1,2,3,4,?,6\n", "column 'gy': .* '\\?'"),
     ("a.csv", HEADER + "\n0,1,2,3,4,5,6\n1,2\n", "a.csv"),
     ("a.csv", HEADER + "\n", "no sample with a time"),
     ("a.csv", HEADER + "\nNaN,1,2,3,4,5,6\n", "no sample with a time"),

@@ -105,7 +105,12 @@ def write_cache(folder, validation=True):
     "rate_hz": 10.0,
     "window_s": 2.0,
     "label_names": NAMES,
-    "teacher": {"name": "planted", "fingerprint": "f", "dim": DIM},
+    "teacher": {
+      "name": "planted",
+      "fingerprint": "f",
+      "dim": DIM,
+      "frames": "mid",
+    },
     "splits": splits,
   }
   (folder / "meta.json").write_text(json.dumps(meta))
@@ -301,6 +306,28 @@ def test_unknown_label_is_answered_with_the_known_ones(world):
   with pytest.raises(ValueError, match=r"flying in .* sitting; walking"):
     evaluate.evaluate(workdir, encoder=encoder, labels=["walking", "flying"])
   assert not list(workdir.iterdir())
+
+
+def test_labels_of_a_mixture_are_learned_from(world, tmp_path, monkeypatch):
+  workdir, encoder, place = world
+  labels = place.cache / "train" / "labels.npy"
+  own = np.load(labels)
+  np.save(labels, np.where(own == NAMES.index("sitting"), -1, own))
+  caches = {"data": place.cache, "more": write_cache(tmp_path / "more")}
+  monkeypatch.setattr(
+    evaluate.embed, "ensure_cache", lambda c: caches[c.data.dir]
+  )
+  encoder.config.recognition.adapt_to_wearer = True
+  alone = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  assert "linear_probe" not in alone["recognition"]  # walking is all there is
+  encoder.config.data.mixture_dirs = ("more",)
+  mixed = evaluate.evaluate(workdir, encoder=encoder)
+  assert mixed["recognition"]["linear_probe"]["accuracy"] == 1.0
+  assert "fine_tune_adapted" in mixed["recognition"]
+  info = {"name": "other", "fingerprint": "0123456789abcdef"}
+  monkeypatch.setattr(evaluate.builder, "describe", lambda _: info)
+  other = evaluate.evaluate(workdir, encoder=encoder, data_dir="data")
+  assert other["recognition"].keys() == alone["recognition"].keys()
 
 
 def test_without_a_validation_split_training_wearers_choose(world, tmp_path):

@@ -73,6 +73,17 @@ def test_equal_texts_and_labels_of_two_sets_are_one(splits):
   assert names == [s.label_names[i] for s in splits for i in s.labels]
 
 
+def test_wearers_of_two_sets_are_two_people(splits):
+  other = dataclasses.replace(
+    splits[1], meta=splits[1].meta | {"dataset": "other"}
+  )
+  joined = mixture.join([splits[0], other, splits[2]])
+  parts = np.split(np.asarray(joined.wearer_ids), [40, 52])
+  assert set(parts[0]) == {"random train0", "random train1", "random train2"}
+  assert set(parts[1]) == {"other train0", "other train1", "other train2"}
+  assert set(parts[2]) == set(parts[0])
+
+
 def test_a_mixture_resumes_by_its_step(splits):
   whole = list(pipeline.batches(mix(splits), 8))
   rest = list(pipeline.batches(mix(splits), 8, first_step=5))

@@ -15,7 +15,7 @@ from imu2clip_jax.data import cache, pipeline
 
 
 class Joined:
-  """Arrays [N_i, ...] as one of sum(N_i) rows, to be read by `np.take`."""
+  """Arrays [N_i, ...] as one of sum(N_i) rows, to be read by arrays of rows."""
 
   def __init__(self, arrays: Sequence[np.ndarray]):
     self._arrays = arrays
@@ -37,9 +37,14 @@ class Joined:
       found[mine] = self._arrays[i][rows[mine] - self._starts[i]]
     return found
 
+  def __getitem__(self, rows) -> np.ndarray:
+    return self.take(rows)
+
 
 def join(splits: Sequence[cache.Split]) -> cache.Split:
   """Return splits of several caches as one; equal texts are one text.
+
+  Wearers are named "DATA SET WEARER": equal ids of two sets are two people.
 
   Raises:
     ValueError: the caches have different teachers, rates or window lengths.
@@ -96,7 +101,7 @@ def join(splits: Sequence[cache.Split]) -> cache.Split:
     columns,
     [i for s in splits for i in s.window_ids],
     [i for s in splits for i in s.recording_ids],
-    [i for s in splits for i in s.wearer_ids],
+    [f"{s.meta['dataset']} {i}" for s in splits for i in s.wearer_ids],
     texts,
   )
 

@@ -6,6 +6,7 @@ Whatever is wrong with one raises ValueError with its name.
 import csv
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -154,7 +155,19 @@ def _table(path, columns, strings, delimiter):
         _check_header(path, file.schema.names, [*columns, *strings])
       raise
   except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-    raise ValueError(f"{path}: is not a table of numbers: {error}") from error
+    why = _with_column_names(str(error), path, delimiter)
+    raise ValueError(f"{path}: is not a table of numbers: {why}") from error
+
+
+def _with_column_names(message, path, delimiter):
+  """Put the names of columns where pyarrow counts them."""
+  with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+    names = dict(enumerate(file.readline(1 << 16).strip().split(delimiter)))
+  return re.sub(
+    r"(?<=^In CSV column )#(\d+)",
+    lambda number: repr(names.get(int(number[1]), number[0])),
+    message,
+  )
 
 
 def arrays(
