@@ -154,8 +154,12 @@ def default() -> ml_collections.ConfigDict:
   # Share of the running mean of the weights that a step keeps; the mean is
   # what is tested. 0 tests the weights themselves.
   c.recognition.fine_tune_ema = 0.0
-  # Also probe and fine-tune with each wearer's mean embedding taken out, test
-  # wearers' too: no labels are needed, but all of a wearer's windows.
+  # Looks at the validation split on the way, of which the best is kept; 1 keeps
+  # the last step.
+  c.recognition.fine_tune_checks = 10
+  # Also probe the encoder's trunk, frozen and fine-tuned, with each wearer's
+  # features standardised by themselves, test wearers' too: no labels needed,
+  # but all of a wearer's windows.
   c.recognition.adapt_to_wearer = False
   return c
 
@@ -233,6 +237,7 @@ def check(c: ml_collections.ConfigDict) -> None:
     "train.log_every_steps": c.train.log_every_steps,
     "train.save_every_steps": c.train.save_every_steps,
     "train.keep_checkpoints": c.train.keep_checkpoints,
+    "recognition.fine_tune_checks": c.recognition.fine_tune_checks,
   }
   for name, value in positive.items():
     if not value > 0:

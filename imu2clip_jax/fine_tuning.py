@@ -1,7 +1,7 @@
 """Train encoder and linear head together on labelled windows (paper, Table 3).
 
 A part of the data is {"imu" [N, T, 6], "sensor_mask" [N, 2], "labels" [N] int,
-negative where there is none, "wearers" [N] ids}.
+negative where there is none}.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,16 +35,15 @@ def fine_tune(
   mixup: float = 0.0,
   label_smoothing: float = 0.0,
   ema: float = 0.0,
-  adapt: bool = False,
   seed: int = 0,
   progress: Callable[[Iterable], Iterable] = iter,
-) -> tuple[dict, np.ndarray]:
+) -> tuple[dict, np.ndarray, dict]:
   """Train encoder and linear head together on labelled windows.
 
   AdamW with a cosine to zero. The probe's head is the start: a fresh one would
   tear the features apart in its first steps (arXiv 2202.10054). Of `checks`
   equally spaced looks at the validation split, the parameters with the best
-  macro-F1 are kept.
+  macro-F1 are kept; one look keeps the last.
 
   Args:
     encoder: has apply(params, imu, sensor_mask=) -> [B, D].
@@ -62,14 +61,12 @@ def fine_tune(
     label_smoothing: share of a label that is spread over all names.
     ema: what a step keeps of the running mean of parameters, which is what is
       looked at and kept; 0 takes the parameters themselves.
-    adapt: `recognition.wearer_means` of all of a wearer's windows, labelled or
-      not, are taken from the embeddings that the head gets; in training the
-      means are those of the last look.
     seed: of the order of windows.
     progress: wraps the steps, for a progress bar.
 
   Returns:
-    scores (with "step", the one that was kept), predictions.
+    scores (with "step", the one that was kept), predictions, the encoder's
+    parameters at that step.
 
   Raises:
     ValueError: a split without a labelled row.
@@ -80,19 +77,16 @@ def fine_tune(
     optim.schedule("cosine", learning_rate, steps), weight_decay
   )
 
-  def loss(params, index, imu, sensor_mask, labels, own):
+  def loss(params, index, imu, sensor_mask, labels):
     targets = jax.nn.one_hot(labels, len(label_names))
     targets = optax.smooth_labels(targets, label_smoothing)
     if change is not None:
       imu, sensor_mask = change(index, imu, sensor_mask)
     if mixup:
       key = jax.random.fold_in(jax.random.key(seed), index)
-      # A mixed window has its wearers' means mixed alike.
-      both = jnp.concatenate([targets, own], 1)
-      imu, both = augment.mixup(key, imu, both, mixup)
-      targets, own = jnp.split(both, [len(label_names)], 1)
+      imu, targets = augment.mixup(key, imu, targets, mixup)
     x = encoder.apply(params["encoder"], imu, sensor_mask=sensor_mask)
-    z = (x - own) @ params["kernel"] + params["bias"][None, :]
+    z = x @ params["kernel"] + params["bias"][None, :]
     return optax.softmax_cross_entropy(z, targets).mean()
 
   @jax.jit
@@ -109,27 +103,13 @@ def fine_tune(
 
   def named(params, part, rows):
     x = _in_chunks(embed, params["encoder"], part, rows)
-    if adapt:
-      x = x - recognition.wearer_means(x, part["wearers"][rows])
     head = {key: np.asarray(params[key]) for key in ("kernel", "bias")}
     return recognition.name(head, x)
 
-  def means(params):
-    """[N, D] what is taken from the embedding of each training window."""
-    shape = len(train["labels"]), len(head["kernel"])
-    if not adapt:
-      return np.broadcast_to(np.float32(0), shape)
-    x = _in_chunks(embed, params["encoder"], train, np.arange(shape[0]))
-    return recognition.wearer_means(x, train["wearers"])
-
-  looked_at = checked
-  if adapt:
-    wearers = validation["wearers"]
-    looked_at = np.flatnonzero(np.isin(wearers, wearers[checked]))
   tuned = {key: jnp.asarray(x, jnp.float32) for key, x in head.items()}
   tuned["encoder"] = params
   mean, opt_state, best_f1 = tuned, optimizer.init(tuned), -1.0
-  own, every = means(tuned), -(-steps // checks)
+  every = -(-steps // checks)
   order = _order(rows, steps, batch_size, seed)
   for index, batch in enumerate(progress(order), start=1):
     tuned, mean, opt_state = step(
@@ -139,20 +119,33 @@ def fine_tune(
       np.int32(index),
       *_columns(train, batch),
       train["labels"][batch],
-      own[batch],
     )
     if index % every == 0 or index == steps:
       f1 = recognition.macro_f1(
-        validation["labels"][looked_at],
-        named(mean, validation, looked_at),
+        validation["labels"][checked],
+        named(mean, validation, checked),
         len(label_names),
       )
       if f1 > best_f1:
         best_f1, kept, best = f1, index, mean
-      own = means(tuned)
   predictions = named(best, test, np.arange(len(test["labels"])))
   scores = recognition.score(test["labels"], predictions, label_names)
-  return scores | {"step": kept}, predictions
+  return scores | {"step": kept}, predictions, best["encoder"]
+
+
+def features(encoder, params: dict, part: dict, rows: np.ndarray) -> np.ndarray:
+  """Return what the encoder's trunk says of some windows, float32 [R, W].
+
+  Args:
+    encoder: has features(params, imu, sensor_mask=) -> [B, W].
+    params: its parameters.
+    part: a part of the data, see the module docstring.
+    rows: [R] its rows.
+  """
+  run = jax.jit(
+    lambda params, imu, mask: encoder.features(params, imu, sensor_mask=mask)
+  )
+  return _in_chunks(run, params, part, rows)
 
 
 def _order(rows, steps, batch_size, seed):

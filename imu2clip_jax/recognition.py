@@ -76,26 +76,28 @@ def zero_shot(
   return score(labels, predictions, label_names, averaged=averaged), predictions
 
 
-def wearer_means(embeddings: np.ndarray, wearers: np.ndarray) -> np.ndarray:
-  """Return for every window the mean embedding of its wearer.
+def standardise_by_wearer(x: np.ndarray, wearers: np.ndarray) -> np.ndarray:
+  """Give every wearer's features mean 0 and spread 1.
 
   What all windows of a wearer share says who it is and how the sensor sits, not
-  what is done; to be subtracted. Needs no label, but windows of a wearer that
-  between them show different activities: whoever only walks would be told to
-  stand still.
+  what is done. Needs no label, but windows of a wearer that between them show
+  different activities: whoever only walks would be told to stand still.
 
   Args:
-    embeddings: [N, D].
+    x: [N, W] features.
     wearers: [N] ids.
 
   Returns:
-    [N, D] of the embeddings' dtype.
+    float64 [N, W]; a feature that one wearer never changes is 0 there.
   """
   _, codes = np.unique(np.asarray(wearers), return_inverse=True)
-  sums = np.zeros((codes.max() + 1, embeddings.shape[1]), np.float64)
-  np.add.at(sums, codes, embeddings)
-  means = sums / np.bincount(codes)[:, None]
-  return means.astype(embeddings.dtype)[codes]
+  found = np.array(x, np.float64)
+  for code in range(codes.max(initial=-1) + 1):
+    own = codes == code
+    found[own] -= found[own].mean(0)
+    spread = found[own].std(0)
+    found[own] /= np.where(spread > 1e-9, spread, 1)
+  return found
 
 
 def linear_probe(

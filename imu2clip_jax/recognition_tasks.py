@@ -3,8 +3,9 @@
 Zero-shot names windows by the teacher's embeddings of the label texts, over the
 labels of IMU training; `zero_shot_unseen` asks for the held-out ones among all
 names; the `_video` twins name the windows' frames, the teacher alone. Linear
-probe and fine-tune learn from the training split's labels; their `_adapted`
-twins see every wearer's embeddings relative to that wearer's mean.
+probe and fine-tune learn from the training split's labels. Their `_adapted`
+twins probe the trunk's features instead, frozen or fine-tuned, each wearer's
+standardised by themselves.
 """
 
 import functools
@@ -219,73 +220,58 @@ def _supervised(config, encoder, caches, windows, imu, names, fine_tune):
     config.recognition.probe_l2,
   )
   found = {"linear_probe": scores}
-  parts = _part(train, train_y), _part(validation, validation_y)
-  test = _part(windows, codes)
+  parts = (
+    _part(train, train_y),
+    _part(validation, validation_y),
+    _part(windows, codes),
+  )
+  tuned = {"linear_probe": encoder.params}
   if fine_tune:
-    found["fine_tune"] = _fine_tune(
-      config, encoder, *parts, test, names, learned["head"]
+    found["fine_tune"], tuned["fine_tune"] = _fine_tune(
+      config, encoder, parts, names, learned["head"]
     )
   if config.recognition.adapt_to_wearer:
-    found |= _adapted(
-      config,
-      encoder,
-      ((train, parts[0]), (validation, parts[1]), (windows, test)),
-      windows,
-      imu,
-      names,
-      fine_tune,
-    )
+    found |= {
+      f"{task}_adapted": _adapted(config, encoder, params, parts, names)
+      for task, params in tuned.items()
+    }
   return found, learned, notes
 
 
-def _adapted(config, encoder, parts, windows, imu, names, fine_tune):
-  """Probe and fine-tune relative to the mean embedding of each wearer."""
-  # Two parts may be of one split, which is embedded once.
-  embedded = {windows.name: imu}
+def _adapted(config, encoder, params, parts, names):
+  """Probe what the trunk says, relative to the wearer's other windows."""
   pairs = []
-  for split, part in parts:
-    if split.name not in embedded:
-      every = np.arange(len(split))
-      embedded[split.name] = retrieval.embed_windows(encoder, split, every)
-    x = embedded[split.name]
-    x = x - recognition.wearer_means(x, part["wearers"])
-    rows = part["labels"] >= _UNLABELLED
-    pairs += [x[rows], part["labels"][rows]]
-  scores, _, head = recognition.linear_probe(
+  for part in parts:
+    rows = np.flatnonzero(part["labels"] >= _UNLABELLED)
+    x = fine_tuning.features(encoder.encoder, params, part, rows)
+    x = recognition.standardise_by_wearer(x, part["wearers"][rows])
+    pairs += [x, part["labels"][rows]]
+  scores, _, _ = recognition.linear_probe(
     *pairs, names, config.recognition.probe_l2
   )
-  found = {"linear_probe_adapted": scores}
-  if fine_tune:
-    found["fine_tune_adapted"] = _fine_tune(
-      config, encoder, *(part for _, part in parts), names, head, adapt=True
-    )
-  return found
+  return scores
 
 
-def _fine_tune(
-  config, encoder, train, validation, test, names, head, adapt=False
-):
+def _fine_tune(config, encoder, parts, names, head):
   options = config.recognition
-  scores, _ = fine_tuning.fine_tune(
+  scores, _, params = fine_tuning.fine_tune(
     encoder.encoder,
     encoder.params,
-    train,
-    validation,
-    test,
+    *parts,
     names,
     head=head,
     steps=options.fine_tune_steps,
     batch_size=options.fine_tune_batch_size,
     learning_rate=options.fine_tune_learning_rate,
+    checks=options.fine_tune_checks,
     change=augment.from_config(config.augment, config.seed),
     mixup=options.fine_tune_mixup,
     label_smoothing=options.fine_tune_label_smoothing,
     ema=options.fine_tune_ema,
-    adapt=adapt,
     seed=config.seed,
     progress=functools.partial(logs.progress, what="fine-tune", unit="steps"),
   )
-  return scores
+  return scores, params
 
 
 def _part(windows, labels):

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imu2clip_jax import checkpoint, command, evaluate, pretrained
+from imu2clip_jax import (
+  checkpoint,
+  command,
+  evaluate,
+  pretrained,
+  recognition,
+)
 from imu2clip_jax import config as config_lib
 from imu2clip_jax.models import teacher as teacher_lib
 
@@ -41,6 +47,9 @@ class PlantedEncoder:
   def apply(self, params, imu, mask=None, sensor_mask=None):
     x = imu[:, :DIM, 0] @ params["kernel"]
     return x / jnp.linalg.norm(x, axis=1, keepdims=True)
+
+  def features(self, params, imu, sensor_mask=None):
+    return imu[:, :DIM, 0] @ params["kernel"]
 
   def embed(self, imu, rate_hz, sensor_mask=None, normalize=True):
     assert rate_hz == 10.0
@@ -225,6 +234,25 @@ def test_adapted_rows_stand_beside_the_others(world):
     assert scores[f"{task}_adapted"]["n"] == scores[task]["n"]
     constant = scores[f"{task}_adapted"]["constant_macro_f1"]
     assert constant == scores[task]["constant_macro_f1"]
+
+
+def test_the_adapted_probe_is_one_of_standardised_features(world):
+  workdir, encoder, place = world
+  encoder.config.recognition.adapt_to_wearer = True
+  document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  parts, seen = [], ["sitting", "walking"]
+  for split in ("train", "validation", "test"):
+    folder = place.cache / split
+    labels = np.load(folder / "labels.npy")
+    rows = np.flatnonzero(labels != NAMES.index("rowing"))  # unlabelled, too
+    wearers = json.loads((folder / "rows.json").read_text())["wearer_ids"]
+    x = np.load(folder / "imu.npy")[rows, :DIM, 0]
+    x = recognition.standardise_by_wearer(x, np.asarray(wearers)[rows])
+    parts += [x, np.maximum(labels[rows] - 1, -1)]
+  expected, _, _ = recognition.linear_probe(
+    *parts, seen, encoder.config.recognition.probe_l2
+  )
+  assert document["recognition"]["linear_probe_adapted"] == expected
 
 
 def test_writes_three_whole_files_and_nothing_else(world):

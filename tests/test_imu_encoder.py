@@ -232,6 +232,23 @@ def test_a_state_dict_that_does_not_fit_is_named(change, message):
 # Form.
 
 
+@pytest.mark.parametrize("preset", ["official", "i2c"])
+def test_the_projection_sees_the_features(preset):
+  encoder = encoders.build(preset, 12, width=WIDTH)
+  params = draw(encoder, 300)
+  mask = np.arange(300)[None] < np.array([[300], [260], [280]])
+  inputs = (
+    make_windows(samples=300),
+    mask,
+    np.array([[1, 1], [1, 0], [0, 1]]) > 0,
+  )
+  features = jax.jit(encoder.features, compiler_options=QUICK)(params, *inputs)
+  assert features.shape[1] != 12
+  projected = features @ params["out"]["kernel"] + params["out"]["bias"][None]
+  got = embed(encoder, params, *inputs, normalize=False)
+  np.testing.assert_allclose(got, projected, atol=1e-5)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_released_size_and_unit_norm(preset):
   encoder = encoders.build(preset, 512)

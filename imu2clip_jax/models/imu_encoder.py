@@ -106,6 +106,28 @@ class Encoder:
       ValueError: a shape that does not fit. Values are not looked at, as the
         function is traced: see `check`.
     """
+    imu, lengths = self._inputs(imu, mask, sensor_mask)
+    x = self._module().apply({"params": params}, imu, lengths)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return unit_norm(x) if normalize else x
+
+  def features(
+    self,
+    params: dict,
+    imu: jax.Array,
+    mask: jax.Array | None = None,
+    sensor_mask: jax.Array | None = None,
+  ) -> jax.Array:
+    """Return what the trunk says of windows, float32 [B, W].
+
+    That is before the projection into the teacher's space, which keeps what the
+    teacher's embeddings tell apart. Arguments and errors are those of `apply`.
+    """
+    imu, lengths = self._inputs(imu, mask, sensor_mask)
+    x = self.trunk.apply({"params": params["trunk"]}, imu, lengths)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+  def _inputs(self, imu, mask, sensor_mask):
     imu = jnp.asarray(imu)
     self._check_shape(imu.shape)
     lengths = None
@@ -115,9 +137,7 @@ class Encoder:
     if sensor_mask is not None:
       measured = jnp.repeat(jnp.asarray(sensor_mask), CHANNELS // 2, axis=1)
       imu = jnp.where(measured[:, None], imu, 0)
-    x = self._module().apply({"params": params}, imu, lengths)
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return unit_norm(x) if normalize else x
+    return imu, lengths
 
   def check(self, imu, mask=None) -> None:
     """Refuse windows that `apply` would embed into nonsense.
