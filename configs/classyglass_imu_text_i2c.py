@@ -46,8 +46,10 @@ def get_config():
   c.train.batch_size = 128
   c.train.steps = 900
   c.train.save_every_steps = 300
-  c.recognition.fine_tune_steps = 300
-  c.recognition.fine_tune_learning_rate = 5e-4
+  c.recognition.probe_l2 = (0.1,)
+  c.recognition.fine_tune_steps = 600
+  c.recognition.fine_tune_learning_rate = 2e-3
+  c.recognition.fine_tune_checks = 1
   c.recognition.fine_tune_mixup = 0.3
   c.recognition.fine_tune_label_smoothing = 0.1
   c.recognition.fine_tune_ema = 0.98

@@ -239,10 +239,14 @@ def _supervised(config, encoder, caches, windows, imu, names, fine_tune):
 
 
 def _adapted(config, encoder, params, parts, names):
-  """Probe what the trunk says, relative to the wearer's other windows."""
+  """Probe what the trunk says, relative to the wearer's other windows.
+
+  Wearers of a set that was only trained along are left out: who does other
+  things has another mean.
+  """
   pairs = []
   for part in parts:
-    rows = np.flatnonzero(part["labels"] >= _UNLABELLED)
+    rows = np.flatnonzero(part["own"] & (part["labels"] >= _UNLABELLED))
     x = fine_tuning.features(encoder.encoder, params, part, rows)
     x = recognition.standardise_by_wearer(x, part["wearers"][rows])
     pairs += [x, part["labels"][rows]]
@@ -280,6 +284,8 @@ def _part(windows, labels):
     "sensor_mask": windows.sensor_mask,
     "labels": labels.astype(np.int32),
     "wearers": np.asarray(windows.wearer_ids),
+    # A mixture begins with the set that is asked.
+    "own": np.arange(len(labels)) < windows.meta["splits"][windows.name],
   }
 
 

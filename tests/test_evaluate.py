@@ -253,6 +253,10 @@ def test_the_adapted_probe_is_one_of_standardised_features(world):
     *parts, seen, encoder.config.recognition.probe_l2
   )
   assert document["recognition"]["linear_probe_adapted"] == expected
+  # Wearers of a set that was trained along may do other things.
+  encoder.config.data.mixture_dirs = ("data",)
+  mixed = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  assert mixed["recognition"]["linear_probe_adapted"] == expected
 
 
 def test_writes_three_whole_files_and_nothing_else(world):
