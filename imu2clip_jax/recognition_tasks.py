@@ -90,7 +90,7 @@ def run(
     test = sides["imu"][0], np.maximum(_codes(windows, seen), _UNLABELLED)
     found["few_shot"] = few_shot.curve(
       learned["train"],
-      learned["validation"],
+      learned.get("validation", learned["train"]),
       test,
       seen,
       config.recognition.probe_l2,
@@ -205,15 +205,16 @@ def _supervised(config, encoder, caches, windows, imu, names, fine_tune):
     "train": (
       retrieval.embed_windows(encoder, train, train_rows),
       train_y[train_rows],
-    ),
-    "validation": (
+    )
+  }
+  if validation is not train or validation_y is not train_y:
+    learned["validation"] = (
       retrieval.embed_windows(encoder, validation, validation_rows),
       validation_y[validation_rows],
-    ),
-  }
+    )
   scores, _, learned["head"] = recognition.linear_probe(
     *learned["train"],
-    *learned["validation"],
+    *learned.get("validation", learned["train"]),
     imu[rows],
     codes[rows],
     names,
@@ -306,6 +307,12 @@ def _training_parts(config, caches, windows, names):
     validation_labels = _codes(validation, names)
     if (validation_labels >= 0).any():
       return ((train, labels), (validation, validation_labels)), ""
+  options = config.recognition
+  if len(options.probe_l2) == options.fine_tune_checks == 1:
+    return ((train, labels), (train, labels)), (
+      f"no split {data.validation_split!r} with labels, and nothing to choose: "
+      "linear probe and fine-tune learn from all training wearers"
+    )
   labelled = labels >= 0
   wearers = np.asarray(train.wearer_ids)
   aside = np.unique(wearers[labelled])[::_VALIDATION_WEARERS]

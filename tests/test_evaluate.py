@@ -373,6 +373,19 @@ def test_without_a_validation_split_training_wearers_choose(world, tmp_path):
   )
 
 
+def test_where_nothing_is_chosen_all_training_wearers_teach(world, tmp_path):
+  workdir, encoder, place = world
+  place.cache = write_cache(tmp_path / "other", validation=False)
+  encoder.config.recognition.probe_l2 = (0.1,)
+  encoder.config.recognition.fine_tune_checks = 1
+  document = evaluate.evaluate(workdir, encoder=encoder, thorough=True)
+  assert document["recognition"]["linear_probe"]["l2"] == 0.1
+  assert document["recognition"]["fine_tune"]["step"] == 4
+  assert any("nothing to choose" in note for note in document["notes"])
+  # Temperature and threshold ask for windows that taught nothing.
+  assert "temperature" not in document["calibration"]["linear_probe"]
+
+
 def test_a_probe_never_learns_from_the_split_it_is_asked_on(world):
   workdir, encoder, _ = world
   document = evaluate.evaluate(workdir, encoder=encoder, split="validation")
