@@ -189,29 +189,19 @@ def _supervised(config, encoder, caches, windows, imu, names, fine_tune):
   if parts is None:
     return {}, {}, [f"linear probe and fine-tune left out: {why}"]
   notes = [why] if why else []
-  (train, train_y), (validation, validation_y) = parts
-  train_rows = np.flatnonzero(train_y >= 0)
-  validation_rows = np.flatnonzero(validation_y >= 0)
+  train_y = parts[0][1]
   missing = sorted(
     {names[k] for k in codes[codes >= 0]}
-    - {names[k] for k in train_y[train_rows]}
+    - {names[k] for k in train_y if k >= 0}
   )
   if missing:
     notes.append(
       f"no training window of {', '.join(missing)}: linear probe and fine-tune "
       "cannot name them"
     )
-  learned = {
-    "train": (
-      retrieval.embed_windows(encoder, train, train_rows),
-      train_y[train_rows],
-    )
-  }
-  if validation is not train or validation_y is not train_y:
-    learned["validation"] = (
-      retrieval.embed_windows(encoder, validation, validation_rows),
-      validation_y[validation_rows],
-    )
+  learned = {"train": _embedded(encoder, *parts[0])}
+  if parts[1] is not parts[0]:
+    learned["validation"] = _embedded(encoder, *parts[1])
   scores, _, learned["head"] = recognition.linear_probe(
     *learned["train"],
     *learned.get("validation", learned["train"]),
@@ -221,22 +211,30 @@ def _supervised(config, encoder, caches, windows, imu, names, fine_tune):
     config.recognition.probe_l2,
   )
   found = {"linear_probe": scores}
-  parts = (
-    _part(train, train_y),
-    _part(validation, validation_y),
-    _part(windows, codes),
-  )
+  parts = [_part(*part) for part in (*parts, (windows, codes))]
   tuned = {"linear_probe": encoder.params}
   if fine_tune:
     found["fine_tune"], tuned["fine_tune"] = _fine_tune(
       config, encoder, parts, names, learned["head"]
     )
   if config.recognition.adapt_to_wearer:
-    found |= {
-      f"{task}_adapted": _adapted(config, encoder, params, parts, names)
-      for task, params in tuned.items()
-    }
+    if all((part["own"] & (part["labels"] >= 0)).any() for part in parts):
+      found |= {
+        f"{task}_adapted": _adapted(config, encoder, params, parts, names)
+        for task, params in tuned.items()
+      }
+    else:
+      notes.append(
+        "adapted rows left out: they learn from the asked set's own labels, "
+        "and no wearer of it is there to train or to choose"
+      )
   return found, learned, notes
+
+
+def _embedded(encoder, split, labels):
+  """(embeddings, labels) of a split's labelled windows."""
+  rows = np.flatnonzero(labels >= 0)
+  return retrieval.embed_windows(encoder, split, rows), labels[rows]
 
 
 def _adapted(config, encoder, params, parts, names):
@@ -309,7 +307,7 @@ def _training_parts(config, caches, windows, names):
       return ((train, labels), (validation, validation_labels)), ""
   options = config.recognition
   if len(options.probe_l2) == options.fine_tune_checks == 1:
-    return ((train, labels), (train, labels)), (
+    return ((train, labels),) * 2, (
       f"no split {data.validation_split!r} with labels, and nothing to choose: "
       "linear probe and fine-tune learn from all training wearers"
     )

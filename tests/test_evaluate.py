@@ -356,6 +356,11 @@ def test_labels_of_a_mixture_are_learned_from(world, tmp_path, monkeypatch):
   mixed = evaluate.evaluate(workdir, encoder=encoder)
   assert mixed["recognition"]["linear_probe"]["accuracy"] == 1.0
   assert "fine_tune_adapted" in mixed["recognition"]
+  np.save(labels, np.full_like(own, -1))
+  others = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  assert others["recognition"]["linear_probe"]["accuracy"] == 1.0
+  assert "linear_probe_adapted" not in others["recognition"]
+  assert any("adapted rows left out" in note for note in others["notes"])
   info = {"name": "other", "fingerprint": "0123456789abcdef"}
   monkeypatch.setattr(evaluate.builder, "describe", lambda _: info)
   other = evaluate.evaluate(workdir, encoder=encoder, data_dir="data")
