@@ -12,8 +12,8 @@ wearer's recordings into the head frame, by gravity alone:
     imu2clip evaluate --workdir=runs/cg_i2c0
 
 Hardware: 2 CPU cores, six minutes a seed on one of them. Encoder, augmentations
-and the settings of probe and fine-tuning were chosen on training wearers alone;
-that the head frame helps was seen there (0.705 against 0.698, four folds) and
+and the settings of probe and fine-tuning were chosen on training wearers; that
+the head frame helps was seen there (0.705 against 0.698, four folds) and
 on the test wearers (0.638 against 0.574, one run each). Expected on the test
 wearers, macro-F1 zero-shot / linear probe / fine-tuned, mean of seeds 0, 1, 2:
 0.640 / 0.648 / 0.655 (11 activities); adapted to the wearer, probe and

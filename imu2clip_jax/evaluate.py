@@ -85,6 +85,9 @@ def evaluate(
   config = config_lib.from_json(config_lib.to_json(encoder.config))
   config.data.dir = data_dir or config.data.dir
   config.data.test_split = split or config.data.test_split
+  folder = workdir
+  if data_dir:
+    folder = folder_of(workdir, encoder.config.data.dir, data_dir)
   cache_dir = embed.ensure_cache(config)
   windows = cache.open_split(cache_dir, config.data.test_split)
   pretrained.check_teacher(
@@ -104,11 +107,12 @@ def evaluate(
     scale = pretrained.logit_scale(workdir, config.variant, best)
   texts = np.asarray(windows.text_ids)[:, 0]
   blocks, ranked = retrieval.measure(sides, rows, texts, pairs, config.seed)
-  caches = [cache_dir, *([] if data_dir else embed.mixture_caches(config))]
+  # What was trained along with the run's own set says nothing of another one.
+  others = embed.mixture_caches(config) if folder == workdir else []
   found, named, notes = recognition_tasks.run(
     config,
     encoder,
-    caches,
+    [cache_dir, *others],
     windows,
     sides,
     names,
@@ -142,9 +146,6 @@ def evaluate(
     "notes": _retrieval_notes(windows, rows, blocks) + notes,
   }
   queries = examples.collect(config, windows, sides, ranked)
-  folder = workdir
-  if data_dir:
-    folder = folder_of(workdir, encoder.config.data.dir, data_dir)
   folder.mkdir(parents=True, exist_ok=True)
   _write(folder, document, ranked, named, queries)
   return document

@@ -314,7 +314,7 @@ def turning(recordings):
 
 
 def test_labels_hold_for_whole_recordings(samples):
-  """The README's two warnings: stands 5 to 12 s apart, restless beginnings."""
+  """As the samples' README warns: stands 5 to 12 s apart, restless starts."""
   apart_s, restless = [], collections.defaultdict(list)
   second = np.hanning(200) / np.hanning(200).sum()
   for label, rate in turning(classyglass.find(samples / "classyglass")):
