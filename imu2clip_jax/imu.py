@@ -137,7 +137,7 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
       signal, near = resampling.resample(t, v, rate_hz, first, count, step_s)
       real[:, place] = near[:, None]
     else:
-      signal = np.zeros((count, v.shape[1]), np.float32)
+      signal = np.zeros((count, 3), np.float32)
     found.append(signal)
   imu = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
   span = max(s[0] for s in spans), min(s[1] for s in spans)
@@ -152,19 +152,17 @@ def _sensors(accel_t_s, accel, gyro_t_s, gyro):
 
   Sensors that share their clock, as in most files, make one stream of six.
   """
-  accel, gyro = np.asarray(accel, np.float64), np.asarray(gyro, np.float64)
-  with np.errstate(over="ignore"):  # infinity is dropped
-    if np.array_equal(accel_t_s, gyro_t_s, equal_nan=True):
-      # One channel after the other in memory, as the resampler works.
-      both = np.empty((6, len(accel)), np.float32)
-      both[:3], both[3:] = accel.T, gyro.T
-      usable = np.isfinite(both).reshape(2, 3, -1).all(axis=1)
-      if np.array_equal(*usable):
-        return [(slice(0, 2), *resampling.clean_with_step(accel_t_s, both.T))]
-    accel, gyro = accel.astype(np.float32), gyro.astype(np.float32)
+  parts = [np.asarray(x, np.float64) for x in (accel, gyro)]
+  usable = [resampling.usable(values) for values in parts]
+  one_clock = np.array_equal(accel_t_s, gyro_t_s, equal_nan=True)
+  if one_clock and np.array_equal(*usable):
+    clean = resampling.clean_together(accel_t_s, parts, usable[0])
+    return [(slice(0, 2), *clean)]
   return [
-    (slice(0, 1), *resampling.clean_with_step(accel_t_s, accel)),
-    (slice(1, 2), *resampling.clean_with_step(gyro_t_s, gyro)),
+    (slice(i, i + 1), *resampling.clean_together(t_s, [values], keep))
+    for i, (t_s, values, keep) in enumerate(
+      zip((accel_t_s, gyro_t_s), parts, usable, strict=True)
+    )
   ]
 
 
@@ -195,15 +193,31 @@ def cut(grid: Grid, starts_s, window_s: float):
   np.cumsum(grid.real.T, axis=1, out=total[:, 1:])
   ends = np.clip(index + num_samples, 0, size)
   coverage = (total[:, ends] - total[:, np.clip(index, 0, size)]) / num_samples
-  windows = np.empty((len(index), num_samples, 6), np.float32)
-  for window, first in zip(windows, index.tolist(), strict=True):
-    if 0 <= first <= size - num_samples:
-      window[:] = grid.imu[first : first + num_samples]
-    else:
-      rows = np.arange(first, first + num_samples)
-      window[:] = grid.imu[np.clip(rows, 0, size - 1)]
+  windows = _slices(grid.imu, index, num_samples)
   starts = (index + grid.first) / grid.rate_hz
   return starts, windows, np.ascontiguousarray(coverage.T)
+
+
+def _slices(signal, begin, length):
+  """Return signal [N, 6] from each `begin` on, [K, length, 6], edges repeated.
+
+  Evenly spaced ones that lie inside are the signal itself, not copied.
+  """
+  last = len(signal) - length
+  steps = np.diff(begin)
+  if len(begin) and begin.min() >= 0 and begin.max() <= last:
+    step = steps[0] if len(steps) else 1
+    if step > 0 and (steps == step).all():
+      every = np.lib.stride_tricks.sliding_window_view(signal, length, axis=0)
+      return every[begin[0] : begin[-1] + 1 : step].swapaxes(1, 2)
+  found = np.empty((len(begin), length, signal.shape[1]), signal.dtype)
+  for window, first in zip(found, begin.tolist(), strict=True):
+    if 0 <= first <= last:
+      window[:] = signal[first : first + length]
+    else:
+      rows = np.arange(first, first + length)
+      window[:] = signal[np.clip(rows, 0, len(signal) - 1)]
+  return found
 
 
 def samples_in(window_s: float, rate_hz: float) -> int:

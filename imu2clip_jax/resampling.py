@@ -6,6 +6,7 @@ by a straight line and reported; nothing is ever filled with zeros.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import signal
@@ -29,9 +30,9 @@ _BLOCK, _ATTENUATION_DB = 128 << 10, 60
 def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
   """Sort samples by time and leave out those that cannot be placed.
 
-  NaN or infinite stamps and values are dropped, as are stamps hours away from
-  the median stamp. Samples closer together than a quarter of the typical step
-  are averaged (duplicates, batches with one stamp).
+  NaN or infinite stamps are dropped, as are stamps hours away from the median
+  stamp and values that float32 cannot hold. Samples closer together than a
+  quarter of the typical step are averaged (duplicates, batches with one stamp).
 
   Args:
     t_s: [N] seconds, any order.
@@ -44,38 +45,65 @@ def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
   >>> clean([0.2, 0.0, 0.1, 0.1, np.nan], [[3.0], [1], [1], [3], [9]])[1].T
   array([[1., 2., 3.]])
   """
-  return clean_with_step(t_s, values)[:2]
-
-
-def clean_with_step(t_s, values) -> tuple[np.ndarray, np.ndarray, float]:
-  """Return what `clean` does, and the `typical_step` of the clean stamps."""
-  t_s, values = np.asarray(t_s, np.float64), np.asarray(values)
+  values = np.asarray(values)
   if values.dtype != np.float32:
     values = values.astype(np.float64, copy=False)
-  keep = np.isfinite(t_s) & np.isfinite(values).all(axis=1)
+  t_s, (values,), _ = clean_together(t_s, [values], usable(values))
+  return t_s, values
+
+
+def clean_together(
+  t_s, parts: Sequence[np.ndarray], keep: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray], float]:
+  """Do what `clean` does with several arrays of one clock.
+
+  Args:
+    t_s: [N] seconds.
+    parts: arrays [N, C].
+    keep: [N] bool, which rows are `usable`.
+
+  Returns:
+    t_s [M], the parts [M, C], `typical_step(t_s)`.
+  """
+  t_s, parts = np.asarray(t_s, np.float64), list(parts)
+  keep = keep & np.isfinite(t_s)
+
+  def taken(rows):
+    return t_s[rows], [values[rows] for values in parts]
+
   if not keep.all():
-    t_s, values = t_s[keep], values[keep]
+    t_s, parts = taken(keep)
   if not len(t_s):
-    return t_s, values, 0.0
+    return t_s, parts, 0.0
   if (t_s[1:] < t_s[:-1]).any():
-    order = np.argsort(t_s, kind="stable")
-    t_s, values = t_s[order], values[order]
+    t_s, parts = taken(np.argsort(t_s, kind="stable"))
   if t_s[-1] - t_s[0] > _FAR_S:
     middle_s = t_s[len(t_s) // 2]
     far_s = _FAR_S + _FAR_TIMES * len(t_s) * typical_step(t_s)
     far_s = min(far_s, _FARTHEST_S)
-    near = slice(*np.searchsorted(t_s, [middle_s - far_s, middle_s + far_s]))
-    t_s, values = t_s[near], values[near]
+    near = np.searchsorted(t_s, [middle_s - far_s, middle_s + far_s])
+    t_s, parts = taken(slice(*near))
   step_s = typical_step(t_s)
   new = np.diff(t_s) > _SAME_SHARE * step_s
   if new.all():
-    return t_s, values, step_s
+    return t_s, parts, step_s
   first = np.append(0, np.flatnonzero(new) + 1)
   count = np.diff(first, append=len(t_s))
   t_s = np.add.reduceat(t_s, first) / count
-  total = np.add.reduceat(values, first, axis=0, dtype=np.float64)
-  values = (total / count[:, None]).astype(values.dtype)
-  return t_s, values, typical_step(t_s)
+  for i, values in enumerate(parts):
+    total = np.add.reduceat(values, first, axis=0, dtype=np.float64)
+    parts[i] = (total / count[:, None]).astype(values.dtype)
+  return t_s, parts, typical_step(t_s)
+
+
+def usable(values: np.ndarray) -> np.ndarray:
+  """Say which rows of [N, C] float32 holds: no NaN, infinity or overflow."""
+  largest = np.finfo(np.float32).max
+  with np.errstate(all="ignore"):
+    # One number tells of nearly every recording that all of its rows are.
+    if np.einsum("nc,nc->", values, values) < largest:
+      return np.ones(len(values), bool)
+    return (np.abs(values) <= largest).all(axis=1)
 
 
 def typical_step(t_s) -> float:
@@ -121,7 +149,7 @@ def resample(
 
   Args:
     t_s: [N] strictly increasing seconds, N >= 1 (see `clean`).
-    values: [N, C].
+    values: [N, C], or a list of arrays whose channels stand side by side.
     rate_hz: rate of the grid; any positive number.
     first: index of the first grid sample; it lies at first / rate_hz.
     num_samples: number of grid samples.
@@ -138,7 +166,7 @@ def resample(
   factor, reach = filter_reach(step_s, rate_hz)
   fine = _interpolate(
     t_s,
-    values,
+    values if isinstance(values, list) else [values],
     factor * first - reach,
     (num_samples - 1) * factor + 1 + 2 * reach,
     factor * rate_hz,
@@ -147,10 +175,10 @@ def resample(
   if factor > 1:
     beta = signal.kaiser_beta(_ATTENUATION_DB)
     kernel = signal.firwin(2 * reach + 1, 0.9 / factor, window=("kaiser", beta))
-    fine = signal.upfirdn(kernel.astype(np.float32), fine, down=factor)
+    fine = signal.upfirdn(kernel.astype(np.float32), fine.T, down=factor).T
     skip = 2 * reach // factor
-    fine = fine[:, skip : skip + num_samples]
-  return fine.T, _real(t_s, rate_hz, first, num_samples, step_s)
+    fine = fine[skip : skip + num_samples]
+  return fine, _real(t_s, rate_hz, first, num_samples, step_s)
 
 
 def filter_reach(step_s: float, rate_hz: float) -> tuple[int, int]:
@@ -175,15 +203,17 @@ def filter_reach(step_s: float, rate_hz: float) -> tuple[int, int]:
   return factor, math.ceil(taps / 2 / factor) * factor
 
 
-def _interpolate(t_s, values, first, count, rate_hz, step_s):
-  """Read [N, C] at (first + k) / rate_hz, as float32 [C, count].
+def _interpolate(t_s, parts, first, count, rate_hz, step_s):
+  """Read parts [N, C] at (first + k) / rate_hz, as float32 [count, sum of C].
 
-  Block by block, so that a core's cache holds what is worked on.
+  Block by block, so that a core's cache holds what is worked on and no copy of
+  a whole recording is made.
   """
-  values = np.ascontiguousarray(values.T, np.float32)
-  out = np.empty((len(values), count), np.float32)
+  parts = [values.T for values in parts]
+  channels = sum(len(part) for part in parts)
+  out = np.empty((count, channels), np.float32)
   smooth = _far_from_holes(t_s, step_s)
-  size = max(_BLOCK // len(values), 64)
+  size = max(_BLOCK // channels, 64)
   stop = 0
   for begin in range(0, len(smooth), size):
     end = min(begin + size, len(smooth))
@@ -191,22 +221,26 @@ def _interpolate(t_s, values, first, count, rate_hz, step_s):
     own = np.ceil(t_s[begin : end + 1] * rate_hz - first)
     own = np.clip(own, 0, count).astype(np.int64)
     if begin == 0:
-      out[:, : own[0]] = values[:, :1]
+      out[: own[0]] = np.concatenate([part[:, 0] for part in parts])
     if own[0] < own[-1]:
       nodes_t = _around(t_s, begin, end)
       zero_s = nodes_t[0]
       at_s = (first + np.arange(own[0], own[-1])) / rate_hz
       _read(
         (nodes_t - zero_s) / step_s,
-        _around(values, begin, end),
+        _side_by_side([_around(part, begin, end) for part in parts]),
         own - own[0],
         smooth[begin:end],
         (at_s - zero_s) / step_s,
-        out[:, own[0] : own[-1]],
+        out[own[0] : own[-1]],
       )
     stop = own[-1]
-  out[:, stop:] = values[:, -1:]
+  out[stop:] = np.concatenate([part[:, -1] for part in parts])
   return out
+
+
+def _side_by_side(parts):
+  return np.concatenate(parts, dtype=np.float32, casting="same_kind")
 
 
 def _far_from_holes(t_s, step_s):
@@ -248,7 +282,7 @@ def _read(t, values, edges, smooth, at, out):
     edges: [n + 1] first output of each interval.
     smooth: [n] bool.
     at: [K] times of the outputs, in typical steps.
-    out: [C, K] float32, written.
+    out: [K, C] float32, written.
   """
   count, owned = len(smooth), np.diff(edges)
   left = np.repeat(np.arange(count), owned)
@@ -257,10 +291,13 @@ def _read(t, values, edges, smooth, at, out):
       stamps = np.lib.stride_tricks.sliding_window_view(t, count)
       scale = _scale(t)
       # The first output of each; one that owns none takes the next one's.
-      away = at[np.minimum(edges[:-1], len(at) - 1)] - stamps
+      own = at[np.minimum(edges[:-1], len(at) - 1)]
+      away = np.empty((NODES, count), np.float32)
+      np.subtract(own, stamps, out=away, casting="same_kind")
       nodes = [values[:, j : j + count] for j in range(NODES)]
       found = _combine(scale, away, nodes)
-      np.take(found, left, axis=1, out=out, mode="clip")
+      found = np.ascontiguousarray(found.T)
+      np.take(found, left, axis=0, out=out, mode="clip")
       # The second output of those that own two, and so on.
       owned = np.where(smooth, owned, 0)
       for nth in range(1, owned.max()):
@@ -268,13 +305,14 @@ def _read(t, values, edges, smooth, at, out):
         index = edges[rows] + nth
         places = rows + np.arange(NODES)[:, None]
         nodes = np.take(values, places, axis=1, mode="clip").swapaxes(0, 1)
-        away = at[index] - t[places]
-        out[:, index] = _combine(scale[:, rows], away, nodes)
+        away = (at[index] - t[places]).astype(np.float32)
+        out[index] = _combine(scale[:, rows], away, nodes).T
   if not smooth.all():
     index = np.flatnonzero(~smooth[left])
     left = left[index] + NODES // 2 - 1
     share = ((at[index] - t[left]) / (t[left + 1] - t[left])).astype(np.float32)
-    out[:, index] = (1 - share) * values[:, left] + share * values[:, left + 1]
+    line = (1 - share) * values[:, left] + share * values[:, left + 1]
+    out[index] = line.T
 
 
 def _scale(t):
@@ -296,7 +334,7 @@ def _scale(t):
 def _combine(scale, away, nodes):
   """Return Lagrange's polynomials [C, n]: the sum over the nodes j of
   nodes[j] * scale[j] * prod(away[m]) over the other nodes m."""
-  weights, away = scale.copy(), away.astype(np.float32)
+  weights = scale.copy()
   for order in (range(NODES), range(NODES - 1, -1, -1)):
     first, *others = order
     product = away[first].copy()

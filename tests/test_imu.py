@@ -113,6 +113,25 @@ def test_a_gap_in_one_sensor_leaves_the_other_alone():
   assert np.isfinite(grid.imu).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39, -1e300])
+@pytest.mark.parametrize("sensors", [[0], [1], [0, 1]])
+def test_what_float32_cannot_hold_is_bridged(value, sensors):
+  t = np.arange(500) / 100
+  both = np.ones((2, 500, 3))
+  both[sensors, 200:300, 1] = value
+  grid = imu.to_grid(t, both[0], t, both[1], 100.0)
+  np.testing.assert_allclose(grid.imu, 1, atol=1e-5)
+  lost = ~grid.real.all(axis=0)
+  assert np.flatnonzero(lost).tolist() == sensors
+
+
+@pytest.mark.parametrize("value", [1e19, -3e38])
+def test_large_values_that_float32_holds_are_kept(value):
+  t = np.arange(500) / 100
+  grid = imu.to_grid(t, np.full((500, 3), value), t, np.ones((500, 3)), 100.0)
+  np.testing.assert_allclose(grid.imu[:, :3], value, rtol=1e-5)
+
+
 @pytest.mark.parametrize("missing", ["accel", "gyro"])
 @pytest.mark.parametrize("how", ["empty", "nan"])
 def test_missing_sensor_is_zero_and_unreal(missing, how):
@@ -267,6 +286,19 @@ def test_windows_are_slices_of_the_grid():
   np.testing.assert_allclose(windows[:, 0, 0], [0, 200, 500], atol=0.01)
   np.testing.assert_allclose(starts, [0, 2, 5])
   assert (coverage == 1).all()
+
+
+@hypothesis.given(
+  st.floats(-1, 9), st.floats(0.01, 3), st.integers(0, 6), st.integers(0, 5)
+)
+def test_evenly_spaced_windows_are_what_each_is_alone(begin, step, count, odd):
+  starts = begin + step * np.arange(count)
+  starts[odd : odd + 1] += 0.05  # those at one distance are not copied
+  found = imu.cut(numbered_grid(), starts, 2.0)
+  for i, start in enumerate(starts):
+    alone = imu.cut(numbered_grid(), [start], 2.0)
+    for many, one in zip(found, alone, strict=True):
+      np.testing.assert_array_equal(many[i], one[0])
 
 
 def test_window_over_the_end_repeats_the_edge_and_says_so():

@@ -179,7 +179,8 @@ def _read_imu(path):
     raise ValueError(f"{path}: no row has a {_TIME}")
   if not known.all():
     rows = rows[:, known]
-  t_s, gyro, accel = rows[0] / 1e3, rows[1:4].T, rows[4:].T
+  rows[0] /= 1e3
+  t_s, gyro, accel = rows[0], rows[1:4].T, rows[4:].T
   for sensor, names in ((accel, _ACCEL), (gyro, _GYRO)):
     for i, j in ((0, 1), (1, 2), (0, 2)):
       a, b = sensor[:, i], sensor[:, j]
