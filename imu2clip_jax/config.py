@@ -157,9 +157,10 @@ def default() -> ml_collections.ConfigDict:
   # Looks at the validation split on the way, of which the best is kept; 1 keeps
   # the last step.
   c.recognition.fine_tune_checks = 10
-  # Also probe the encoder's trunk, frozen and fine-tuned, with each wearer's
-  # features standardised by themselves, test wearers' too: no labels needed,
-  # but all of a wearer's windows.
+  # Also probe the encoder's trunk with each wearer's features standardised by
+  # themselves, test wearers' too: no labels needed, but all of a wearer's
+  # windows. Frozen; and fine-tuned twice, as it is and through that
+  # standardising, both side by side.
   c.recognition.adapt_to_wearer = False
   return c
 

@@ -1,7 +1,8 @@
 """Train encoder and linear head together on labelled windows (paper, Table 3).
 
 A part of the data is {"imu" [N, T, 6], "sensor_mask" [N, 2], "labels" [N] int,
-negative where there is none}.
+-1 where there is none, -2 where it is not asked about; "wearers" [N] ids, where
+features are standardised by them}.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,9 @@ from imu2clip_jax import optim, recognition
 from imu2clip_jax.data import augment
 
 _CHUNK_ROWS = 256
+# How often wearers' moments are taken anew, and the share of the mean spread
+# that is added to each: what a wearer hardly changes must not be blown up.
+_MOMENTS, _LEAST_SPREAD = 10, 0.05
 
 
 def fine_tune(
@@ -35,6 +39,7 @@ def fine_tune(
   mixup: float = 0.0,
   label_smoothing: float = 0.0,
   ema: float = 0.0,
+  by_wearer: bool = False,
   seed: int = 0,
   progress: Callable[[Iterable], Iterable] = iter,
 ) -> tuple[dict, np.ndarray, dict]:
@@ -46,7 +51,7 @@ def fine_tune(
   macro-F1 are kept; one look keeps the last.
 
   Args:
-    encoder: has apply(params, imu, sensor_mask=) -> [B, D].
+    encoder: has apply(params, imu, sensor_mask=) -> [B, D], and features alike.
     params: its parameters; left as they are.
     train, validation, test: parts of the data, see the module docstring.
     label_names: C names.
@@ -61,12 +66,15 @@ def fine_tune(
     label_smoothing: share of a label that is spread over all names.
     ema: what a step keeps of the running mean of parameters, which is what is
       looked at and kept; 0 takes the parameters themselves.
+    by_wearer: the head reads the trunk's features, standardised by the windows
+      of each wearer whose labels are asked about or missing. While training,
+      the moments are those of the parameters of a while ago.
     seed: of the order of windows.
     progress: wraps the steps, for a progress bar.
 
   Returns:
-    scores (with "step", the one that was kept), predictions, the encoder's
-    parameters at that step.
+    scores (with "step", the one that was kept), predictions (-1 where none was
+    made, by_wearer and not asked about), the encoder's parameters at that step.
 
   Raises:
     ValueError: a split without a labelled row.
@@ -77,15 +85,23 @@ def fine_tune(
     optim.schedule("cosine", learning_rate, steps), weight_decay
   )
 
-  def loss(params, index, imu, sensor_mask, labels):
+  read = encoder.features if by_wearer else encoder.apply
+
+  def loss(params, index, imu, sensor_mask, labels, moments):
     targets = jax.nn.one_hot(labels, len(label_names))
     targets = optax.smooth_labels(targets, label_smoothing)
     if change is not None:
       imu, sensor_mask = change(index, imu, sensor_mask)
     if mixup:
       key = jax.random.fold_in(jax.random.key(seed), index)
-      imu, targets = augment.mixup(key, imu, targets, mixup)
-    x = encoder.apply(params["encoder"], imu, sensor_mask=sensor_mask)
+      # Who wears a mixed window is mixed alike.
+      both = jnp.concatenate([targets, moments], 1)
+      imu, both = augment.mixup(key, imu, both, mixup)
+      targets, moments = jnp.split(both, [len(label_names)], 1)
+    x = read(params["encoder"], imu, sensor_mask=sensor_mask)
+    if by_wearer:
+      mean, spread = jnp.split(moments, 2, axis=1)
+      x = (x - mean) / spread
     z = x @ params["kernel"] + params["bias"][None, :]
     return optax.softmax_cross_entropy(z, targets).mean()
 
@@ -97,21 +113,22 @@ def fine_tune(
     mean = jax.tree.map(lambda a, b: ema * a + (1 - ema) * b, mean, params)
     return params, mean, opt_state
 
-  embed = jax.jit(
-    lambda params, imu, mask: encoder.apply(params, imu, sensor_mask=mask)
-  )
+  embed = jax.jit(lambda params, imu, mask: read(params, imu, sensor_mask=mask))
 
-  def named(params, part, rows):
-    x = _in_chunks(embed, params["encoder"], part, rows)
-    head = {key: np.asarray(params[key]) for key in ("kernel", "bias")}
-    return recognition.name(head, x)
-
+  asked = np.flatnonzero(train["labels"] >= -1)
+  codes = np.zeros(len(train["labels"]), int)
+  table = np.zeros((1, 0), np.float32)
+  if by_wearer:
+    codes = np.unique(train["wearers"], return_inverse=True)[1]
   tuned = {key: jnp.asarray(x, jnp.float32) for key, x in head.items()}
   tuned["encoder"] = params
   mean, opt_state, best_f1 = tuned, optimizer.init(tuned), -1.0
-  every = -(-steps // checks)
+  every, anew = -(-steps // checks), -(-steps // _MOMENTS)
   order = _order(rows, steps, batch_size, seed)
   for index, batch in enumerate(progress(order), start=1):
+    if by_wearer and index % anew == 1 % anew:
+      x = _in_chunks(embed, tuned["encoder"], train, asked)
+      table = _moments(x, codes[asked], codes.max() + 1)
     tuned, mean, opt_state = step(
       tuned,
       mean,
@@ -119,18 +136,45 @@ def fine_tune(
       np.int32(index),
       *_columns(train, batch),
       train["labels"][batch],
+      table[codes[batch]],
     )
     if index % every == 0 or index == steps:
       f1 = recognition.macro_f1(
-        validation["labels"][checked],
-        named(mean, validation, checked),
+        validation["labels"],
+        _named(embed, mean, validation, checked, by_wearer),
         len(label_names),
       )
       if f1 > best_f1:
         best_f1, kept, best = f1, index, mean
-  predictions = named(best, test, np.arange(len(test["labels"])))
+  rows = np.arange(len(test["labels"]))
+  predictions = _named(embed, best, test, rows, by_wearer)
   scores = recognition.score(test["labels"], predictions, label_names)
   return scores | {"step": kept}, predictions, best["encoder"]
+
+
+def _named(embed, params, part, rows, by_wearer):
+  """Name `rows`, or all windows asked about; int [N], -1 for the others."""
+  if by_wearer:
+    rows = np.flatnonzero(part["labels"] >= -1)
+  x = _in_chunks(embed, params["encoder"], part, rows)
+  if by_wearer:
+    x = recognition.standardise_by_wearer(x, part["wearers"][rows])
+  head = {key: np.asarray(params[key]) for key in ("kernel", "bias")}
+  found = np.full(len(part["labels"]), -1)
+  found[rows] = recognition.name(head, x)
+  return found
+
+
+def _moments(x, codes, count):
+  """Mean and spread of each wearer's features, float32 [count, 2 W]."""
+  mean, spread = np.zeros((2, count, x.shape[1]))
+  for code in range(count):
+    own = x[codes == code].astype(np.float64)
+    if len(own):
+      mean[code], spread[code] = own.mean(0), own.std(0)
+  spread[spread < 1e-6] = 1
+  spread += _LEAST_SPREAD * spread.mean()
+  return np.concatenate([mean, spread], 1).astype(np.float32)
 
 
 def features(encoder, params: dict, part: dict, rows: np.ndarray) -> np.ndarray:

@@ -4,8 +4,9 @@ Zero-shot names windows by the teacher's embeddings of the label texts, over the
 labels of IMU training; `zero_shot_unseen` asks for the held-out ones among all
 names; the `_video` twins name the windows' frames, the teacher alone. Linear
 probe and fine-tune learn from the training split's labels. Their `_adapted`
-twins probe the trunk's features instead, frozen or fine-tuned, each wearer's
-standardised by themselves.
+twins probe the trunk's features instead, each wearer's standardised by
+themselves: frozen; or of two fine-tuned encoders, the other's and one that was
+trained through this standardising, side by side.
 """
 
 import functools
@@ -212,17 +213,20 @@ def _supervised(config, encoder, caches, windows, imu, names, fine_tune):
   )
   found = {"linear_probe": scores}
   parts = [_part(*part) for part in (*parts, (windows, codes))]
-  tuned = {"linear_probe": encoder.params}
+  tuned = None
   if fine_tune:
-    found["fine_tune"], tuned["fine_tune"] = _fine_tune(
+    found["fine_tune"], tuned = _fine_tune(
       config, encoder, parts, names, learned["head"]
     )
   if config.recognition.adapt_to_wearer:
-    if all((part["own"] & (part["labels"] >= 0)).any() for part in parts):
-      found |= {
-        f"{task}_adapted": _adapted(config, encoder, params, parts, names)
-        for task, params in tuned.items()
-      }
+    # Wearers of a set that was only trained along do other things, so their
+    # means are others.
+    parts = [
+      part | {"labels": np.where(part["own"], part["labels"], _OTHER)}
+      for part in parts
+    ]
+    if all((part["labels"] >= 0).any() for part in parts):
+      found |= _adapted(config, encoder, tuned, parts, names)
     else:
       notes.append(
         "adapted rows left out: they learn from the asked set's own labels, "
@@ -237,25 +241,41 @@ def _embedded(encoder, split, labels):
   return retrieval.embed_windows(encoder, split, rows), labels[rows]
 
 
-def _adapted(config, encoder, params, parts, names):
-  """Probe what the trunk says, relative to the wearer's other windows.
+def _adapted(config, encoder, tuned, parts, names):
+  """Return the adapted rows; `tuned` is what fine-tuning made, or None."""
+  scores, head = _relative_probe(
+    config, encoder, [encoder.params], parts, names
+  )
+  found = {"linear_probe_adapted": scores}
+  if tuned is not None:
+    _, relative = _fine_tune(
+      config, encoder, parts, names, head, by_wearer=True
+    )
+    found["fine_tune_adapted"], _ = _relative_probe(
+      config, encoder, [tuned, relative], parts, names
+    )
+  return found
 
-  Wearers of a set that was only trained along are left out: who does other
-  things has another mean.
-  """
+
+def _relative_probe(config, encoder, encoders, parts, names):
+  """Probe what the trunks say, relative to the wearer's other windows."""
   pairs = []
   for part in parts:
-    rows = np.flatnonzero(part["own"] & (part["labels"] >= _UNLABELLED))
-    x = fine_tuning.features(encoder.encoder, params, part, rows)
+    rows = np.flatnonzero(part["labels"] >= _UNLABELLED)
+    x = [
+      fine_tuning.features(encoder.encoder, params, part, rows)
+      for params in encoders
+    ]
+    x = np.concatenate(x, axis=1)
     x = recognition.standardise_by_wearer(x, part["wearers"][rows])
     pairs += [x, part["labels"][rows]]
-  scores, _, _ = recognition.linear_probe(
+  scores, _, head = recognition.linear_probe(
     *pairs, names, config.recognition.probe_l2
   )
-  return scores
+  return scores, head
 
 
-def _fine_tune(config, encoder, parts, names, head):
+def _fine_tune(config, encoder, parts, names, head, by_wearer=False):
   options = config.recognition
   scores, _, params = fine_tuning.fine_tune(
     encoder.encoder,
@@ -271,6 +291,7 @@ def _fine_tune(config, encoder, parts, names, head):
     mixup=options.fine_tune_mixup,
     label_smoothing=options.fine_tune_label_smoothing,
     ema=options.fine_tune_ema,
+    by_wearer=by_wearer,
     seed=config.seed,
     progress=functools.partial(logs.progress, what="fine-tune", unit="steps"),
   )

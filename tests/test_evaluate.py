@@ -259,6 +259,42 @@ def test_the_adapted_probe_is_one_of_standardised_features(world):
   assert mixed["recognition"]["linear_probe_adapted"] == expected
 
 
+def test_the_adapted_fine_tune_reads_two_encoders_side_by_side(
+  world, monkeypatch
+):
+  workdir, encoder, _ = world
+  encoder.config.recognition.adapt_to_wearer = True
+  asked = []
+
+  def fine_tune(module, params, *args, head, by_wearer, **_):
+    asked.append((by_wearer, np.shape(head["kernel"])))
+    _, _, test, names = args
+    named = np.zeros(len(test["labels"]), int)
+    scores = recognition.score(test["labels"], named, names)
+    return scores, named, {"by_wearer": by_wearer}
+
+  def features(module, params, part, rows):
+    found = np.asarray(part["imu"][rows, :DIM, 0], np.float64)
+    # Of each encoder half of the features are lost.
+    if "by_wearer" in params:
+      found[:, params["by_wearer"] :: 2] = 0
+    return found
+
+  monkeypatch.setattr(
+    evaluate.recognition_tasks.fine_tuning, "fine_tune", fine_tune
+  )
+  monkeypatch.setattr(
+    evaluate.recognition_tasks.fine_tuning, "features", features
+  )
+  scores = evaluate.evaluate(workdir, encoder=encoder)["recognition"]
+  assert asked == [(False, (DIM, 2)), (True, (DIM, 2))]
+  # Between them nothing is lost.
+  for name in ("macro_f1", "per_class", "n"):
+    assert (
+      scores["fine_tune_adapted"][name] == scores["linear_probe_adapted"][name]
+    )
+
+
 def test_writes_three_whole_files_and_nothing_else(world):
   workdir, encoder, _ = world
   document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)

@@ -233,6 +233,9 @@ class MeanEncoder:
     x = imu.mean(1) @ params["kernel"]
     return x / jnp.linalg.norm(x, axis=1, keepdims=True)
 
+  def features(self, params, imu, sensor_mask=None):
+    return imu.mean(1) @ params["kernel"]
+
 
 def motion(seed, n=96):
   """Windows whose class is written in channel 5."""
@@ -245,7 +248,7 @@ def motion(seed, n=96):
   return {"imu": imu, "sensor_mask": mask, "labels": labels}
 
 
-def tune(encoder, train, test, steps=150, **options):
+def tune(encoder, train, test, steps=150, validation=None, **options):
   rng = np.random.default_rng(1)
   head = {"kernel": 0.1 * rng.normal(size=(8, 3)), "bias": np.zeros(3)}
   options = {"batch_size": 32, "learning_rate": 0.05} | options
@@ -253,7 +256,7 @@ def tune(encoder, train, test, steps=150, **options):
     encoder,
     encoder.params,
     train,
-    motion(8),
+    validation or motion(8),
     test,
     NAMES,
     head=head,
@@ -325,6 +328,62 @@ def test_fine_tune_leaves_unlabelled_windows_out():
   assert len(predictions) == 96
 
 
+def worn(seed):
+  """Motion on which each of six wearers puts an offset of their own."""
+  part, rng = motion(seed), np.random.default_rng(seed)
+  codes = rng.integers(0, 6, 96)
+  part["imu"] += rng.normal(0, 40, (6, 1, 6)).astype(np.float32)[codes]
+  return part | {"wearers": np.char.add(f"{seed}_", codes.astype(str))}
+
+
+def tune_by_wearer(train, test, **options):
+  encoder = MeanEncoder()
+  return tune(encoder, train, test, validation=worn(8), **options)
+
+
+def test_fine_tune_by_wearer_sees_past_what_each_wearer_adds():
+  train, test = worn(7), worn(9)
+  plain, _, _ = tune_by_wearer(train, test)
+  for mixup in (0.0, 0.3):
+    found, _, _ = tune_by_wearer(train, test, by_wearer=True, mixup=mixup)
+    assert plain["macro_f1"] < 0.5 < 0.75 < found["macro_f1"]
+
+
+def test_fine_tune_by_wearer_looks_past_windows_not_asked_about():
+  train, test = worn(7), worn(9)
+  expected, predictions, params = tune_by_wearer(
+    train, test, steps=25, by_wearer=True
+  )
+  assert (predictions >= 0).all()
+  others = [worn(seed) for seed in (7, 9)]  # more windows of the same wearers
+  for i, part in enumerate((train, test)):
+    others[i]["labels"] = np.full(96, -2, np.int32)
+    others[i]["imu"] = others[i]["imu"] + 1000
+    both = {k: np.concatenate([part[k], others[i][k]]) for k in part}
+    others[i] = both
+  found, predictions, again = tune_by_wearer(*others, steps=25, by_wearer=True)
+  assert found == expected
+  assert (predictions[96:] == -1).all()
+  np.testing.assert_array_equal(params["kernel"], again["kernel"])
+
+
+def test_moments_are_each_wearers_own():
+  rng = np.random.default_rng(0)
+  x, codes = rng.normal(3, 2, (50, 4)), np.resize([0, 2], 50)
+  mean, spread = np.split(fine_tuning._moments(x, codes, 3), 2, axis=1)
+  for code in (0, 2):
+    np.testing.assert_allclose(mean[code], x[codes == code].mean(0), rtol=1e-6)
+  added = spread[0] - x[codes == 0].std(0)
+  assert (added > 0).all()
+  assert np.ptp(added) < 1e-6
+  # Nobody's windows, and a feature that a wearer never changes.
+  x[codes == 0, 1] = 5.0
+  mean, spread = np.split(fine_tuning._moments(x, codes, 3), 2, axis=1)
+  assert (mean[1] == 0).all()
+  assert spread[0, 1] > 1
+  assert (spread[1] > 1).all()
+
+
 def test_every_row_is_met_once_an_epoch():
   rows = np.array([2, 3, 5, 7, 11, 13])
   order = fine_tuning._order(rows, steps=6, batch_size=4, seed=0)
@@ -364,7 +423,7 @@ def test_features_of_rows_come_in_one_shape(monkeypatch):
   class Shaped(MeanEncoder):
     def features(self, params, imu, sensor_mask=None):
       shapes.append(imu.shape)
-      return imu.mean(1) @ params["kernel"]
+      return super().features(params, imu)
 
   encoder, rows = Shaped(), np.arange(5, 45)
   found = fine_tuning.features(encoder, encoder.params, part, rows)
