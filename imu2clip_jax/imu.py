@@ -177,7 +177,8 @@ def cut(grid: Grid, starts_s, window_s: float):
   Returns:
     (starts_s [N] of the first samples, imu [N, T, 6] float32, coverage [N, 2]
     share of real samples of accel and gyro). Where a window leaves the grid it
-    repeats the edge, which counts as not real.
+    repeats the edge, which counts as not real. Evenly spaced windows inside the
+    grid are read-only views of it.
 
   >>> t = np.arange(100) / 100
   >>> grid = to_grid(t, np.ones((100, 3)), t, np.ones((100, 3)), 50)

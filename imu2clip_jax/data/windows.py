@@ -91,7 +91,8 @@ class Options:
 class Cut:
   """The windows of one recording and what was left out, by reason.
 
-  `sync` is what `data.sync.correct` found, where it was asked for.
+  The records' signals may be read-only views of the recording's. `sync` is what
+  `data.sync.correct` found, where it was asked for.
   """
 
   records: list[dict]
