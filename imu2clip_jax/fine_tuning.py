@@ -167,11 +167,7 @@ def _named(embed, params, part, rows, by_wearer):
 
 def _moments(x, codes, count):
   """Mean and spread of each wearer's features, float32 [count, 2 W]."""
-  mean, spread = np.zeros((2, count, x.shape[1]))
-  for code in range(count):
-    own = x[codes == code].astype(np.float64)
-    if len(own):
-      mean[code], spread[code] = own.mean(0), own.std(0)
+  mean, spread = recognition.moments_by_wearer(x, codes, count)
   spread[spread < 1e-6] = 1
   spread += _LEAST_SPREAD * spread.mean()
   return np.concatenate([mean, spread], 1).astype(np.float32)

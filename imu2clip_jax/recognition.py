@@ -91,13 +91,28 @@ def standardise_by_wearer(x: np.ndarray, wearers: np.ndarray) -> np.ndarray:
     float64 [N, W]; a feature that one wearer never changes is 0 there.
   """
   _, codes = np.unique(np.asarray(wearers), return_inverse=True)
-  found = np.array(x, np.float64)
-  for code in range(codes.max(initial=-1) + 1):
-    own = codes == code
-    found[own] -= found[own].mean(0)
-    spread = found[own].std(0)
-    found[own] /= np.where(spread > 1e-9, spread, 1)
-  return found
+  mean, spread = moments_by_wearer(x, codes, codes.max(initial=-1) + 1)
+  return (x - mean[codes]) / np.where(spread > 1e-9, spread, 1)[codes]
+
+
+def moments_by_wearer(
+  x: np.ndarray, codes: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return mean and spread of each wearer's features.
+
+  Args:
+    x: [N, W] features.
+    codes: int [N], the wearer of each, below `count`.
+    count: K, number of wearers.
+
+  Returns:
+    two float64 [K, W]; zeros for a wearer without a row.
+  """
+  mean, spread = np.zeros((2, count, x.shape[1]))
+  for code in np.unique(codes):
+    own = x[codes == code].astype(np.float64)
+    mean[code], spread[code] = own.mean(0), own.std(0)
+  return mean, spread
 
 
 def linear_probe(

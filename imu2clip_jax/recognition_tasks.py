@@ -242,7 +242,7 @@ def _embedded(encoder, split, labels):
 
 
 def _adapted(config, encoder, tuned, parts, names):
-  """Return the adapted rows; `tuned` is what fine-tuning made, or None."""
+  """Return the adapted rows; `tuned`: the fine-tuned parameters, or None."""
   scores, head = _relative_probe(
     config, encoder, [encoder.params], parts, names
   )
@@ -257,14 +257,15 @@ def _adapted(config, encoder, tuned, parts, names):
   return found
 
 
-def _relative_probe(config, encoder, encoders, parts, names):
-  """Probe what the trunks say, relative to the wearer's other windows."""
+def _relative_probe(config, encoder, tuned, parts, names):
+  """Probe what trunks with the parameters `tuned` say, side by side, relative
+  to the wearer's other windows."""
   pairs = []
   for part in parts:
     rows = np.flatnonzero(part["labels"] >= _UNLABELLED)
     x = [
       fine_tuning.features(encoder.encoder, params, part, rows)
-      for params in encoders
+      for params in tuned
     ]
     x = np.concatenate(x, axis=1)
     x = recognition.standardise_by_wearer(x, part["wearers"][rows])
