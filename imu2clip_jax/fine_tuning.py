@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from imu2clip_jax import optim, recognition
+from imu2clip_jax import adaptation, optim, recognition
 from imu2clip_jax.data import augment
 
 _CHUNK_ROWS = 256
@@ -158,7 +158,7 @@ def _named(embed, params, part, rows, by_wearer):
     rows = np.flatnonzero(part["labels"] >= -1)
   x = _in_chunks(embed, params["encoder"], part, rows)
   if by_wearer:
-    x = recognition.standardise_by_wearer(x, part["wearers"][rows])
+    x = adaptation.standardise_by_wearer(x, part["wearers"][rows])
   head = {key: np.asarray(params[key]) for key in ("kernel", "bias")}
   found = np.full(len(part["labels"]), -1)
   found[rows] = recognition.name(head, x)
@@ -167,7 +167,7 @@ def _named(embed, params, part, rows, by_wearer):
 
 def _moments(x, codes, count):
   """Mean and spread of each wearer's features, float32 [count, 2 W]."""
-  mean, spread = recognition.moments_by_wearer(x, codes, count)
+  mean, spread = adaptation.moments_by_wearer(x, codes, count)
   spread[spread < 1e-6] = 1
   spread += _LEAST_SPREAD * spread.mean()
   return np.concatenate([mean, spread], 1).astype(np.float32)

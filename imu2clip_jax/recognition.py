@@ -76,45 +76,6 @@ def zero_shot(
   return score(labels, predictions, label_names, averaged=averaged), predictions
 
 
-def standardise_by_wearer(x: np.ndarray, wearers: np.ndarray) -> np.ndarray:
-  """Give every wearer's features mean 0 and spread 1.
-
-  What all windows of a wearer share says who it is and how the sensor sits, not
-  what is done. Needs no label, but windows of a wearer that between them show
-  different activities: whoever only walks would be told to stand still.
-
-  Args:
-    x: [N, W] features.
-    wearers: [N] ids.
-
-  Returns:
-    float64 [N, W]; a feature that one wearer never changes is 0 there.
-  """
-  _, codes = np.unique(np.asarray(wearers), return_inverse=True)
-  mean, spread = moments_by_wearer(x, codes, codes.max(initial=-1) + 1)
-  return (x - mean[codes]) / np.where(spread > 1e-9, spread, 1)[codes]
-
-
-def moments_by_wearer(
-  x: np.ndarray, codes: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Return mean and spread of each wearer's features.
-
-  Args:
-    x: [N, W] features.
-    codes: int [N], the wearer of each, below `count`.
-    count: K, number of wearers.
-
-  Returns:
-    two float64 [K, W]; zeros for a wearer without a row.
-  """
-  mean, spread = np.zeros((2, count, x.shape[1]))
-  for code in np.unique(codes):
-    own = x[codes == code].astype(np.float64)
-    mean[code], spread[code] = own.mean(0), own.std(0)
-  return mean, spread
-
-
 def linear_probe(
   train_x: np.ndarray,
   train_y: np.ndarray,

@@ -6,7 +6,8 @@ names; the `_video` twins name the windows' frames, the teacher alone. Linear
 probe and fine-tune learn from the training split's labels. Their `_adapted`
 twins probe the trunk's features instead, each wearer's standardised by
 themselves: frozen; or of two fine-tuned encoders, the other's and one that was
-trained through this standardising, side by side.
+trained through this standardising, side by side. What they say of windows of
+one wearer that look alike is brought to agree.
 """
 
 import functools
@@ -17,6 +18,7 @@ import ml_collections
 import numpy as np
 
 from imu2clip_jax import (
+  adaptation,
   confidence,
   few_shot,
   fine_tuning,
@@ -260,20 +262,24 @@ def _adapted(config, encoder, tuned, parts, names):
 def _relative_probe(config, encoder, tuned, parts, names):
   """Probe what trunks with the parameters `tuned` say, side by side, relative
   to the wearer's other windows."""
-  pairs = []
-  for part in parts:
+
+  def relative(part):
     rows = np.flatnonzero(part["labels"] >= _UNLABELLED)
     x = [
       fine_tuning.features(encoder.encoder, params, part, rows)
       for params in tuned
     ]
-    x = np.concatenate(x, axis=1)
-    x = recognition.standardise_by_wearer(x, part["wearers"][rows])
-    pairs += [x, part["labels"][rows]]
-  scores, _, head = recognition.linear_probe(
-    *pairs, names, config.recognition.probe_l2
+    wearers = part["wearers"][rows]
+    x = adaptation.standardise_by_wearer(np.concatenate(x, axis=1), wearers)
+    return x, part["labels"][rows], wearers
+
+  train, validation, (x, labels, wearers) = map(relative, parts)
+  head, l2 = recognition.fit_probe(
+    *train[:2], *validation[:2], len(names), config.recognition.probe_l2
   )
-  return scores, head
+  said = adaptation.agree_by_wearer(recognition.logits(head, x), x, wearers)
+  scores = recognition.score(labels, said.argmax(axis=1), names)
+  return scores | {"l2": l2}, head
 
 
 def _fine_tune(config, encoder, parts, names, head, by_wearer=False):

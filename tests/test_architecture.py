@@ -55,6 +55,7 @@ FLOORS = [
     "timeline_text",
     "retrieval",
     "logistic",
+    "adaptation",
     "recognition",
     "fine_tuning",
     "taught",

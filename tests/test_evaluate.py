@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from imu2clip_jax import (
+  adaptation,
   checkpoint,
   command,
   evaluate,
@@ -236,7 +237,7 @@ def test_adapted_rows_stand_beside_the_others(world):
     assert constant == scores[task]["constant_macro_f1"]
 
 
-def test_the_adapted_probe_is_one_of_standardised_features(world):
+def test_the_adapted_probe_reads_standardised_features_and_agrees(world):
   workdir, encoder, place = world
   encoder.config.recognition.adapt_to_wearer = True
   document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
@@ -247,11 +248,15 @@ def test_the_adapted_probe_is_one_of_standardised_features(world):
     rows = np.flatnonzero(labels != NAMES.index("rowing"))  # unlabelled, too
     wearers = json.loads((folder / "rows.json").read_text())["wearer_ids"]
     x = np.load(folder / "imu.npy")[rows, :DIM, 0]
-    x = recognition.standardise_by_wearer(x, np.asarray(wearers)[rows])
+    x = adaptation.standardise_by_wearer(x, np.asarray(wearers)[rows])
     parts += [x, np.maximum(labels[rows] - 1, -1)]
-  expected, _, _ = recognition.linear_probe(
-    *parts, seen, encoder.config.recognition.probe_l2
+  head, l2 = recognition.fit_probe(
+    *parts[:4], len(seen), encoder.config.recognition.probe_l2
   )
+  said = adaptation.agree_by_wearer(
+    recognition.logits(head, x), x, np.asarray(wearers)[rows]
+  )
+  expected = recognition.score(parts[-1], said.argmax(1), seen) | {"l2": l2}
   assert document["recognition"]["linear_probe_adapted"] == expected
   # Wearers of a set that was trained along may do other things.
   encoder.config.data.mixture_dirs = ("data",)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import linear_model, preprocessing
+from sklearn import linear_model
 from sklearn import metrics as sklearn_metrics
 
 from imu2clip_jax import fine_tuning, logistic, recognition
@@ -390,30 +390,6 @@ def test_every_row_is_met_once_an_epoch():
   assert order.shape == (6, 4)
   for epoch in order.reshape(4, 6):
     assert sorted(epoch) == rows.tolist()
-
-
-# Adapted to the wearer
-
-
-@settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 10_000), wearers=st.integers(1, 5))
-def test_standardised_features_hide_what_each_wearer_adds(seed, wearers):
-  rng = np.random.default_rng(seed)
-  who = rng.integers(0, wearers, 40)
-  x = rng.normal(size=(40, 3)).astype(np.float32)
-  x[who == 0, 1] = 7.0  # a feature that a wearer never changes
-  added, scale = rng.normal(size=(wearers, 3)), rng.uniform(0.5, 9, wearers)
-  found = recognition.standardise_by_wearer(x, who)
-  changed = x * scale[who, None] + added[who]
-  np.testing.assert_allclose(
-    recognition.standardise_by_wearer(changed, who), found, atol=1e-5
-  )
-  for wearer in set(who):
-    own = x[who == wearer].astype(np.float64)
-    scaler = preprocessing.StandardScaler().fit(own)
-    np.testing.assert_allclose(
-      found[who == wearer], scaler.transform(own), atol=1e-6
-    )
 
 
 def test_features_of_rows_come_in_one_shape(monkeypatch):
