@@ -39,53 +39,50 @@ def validate(record: dict, num_samples: int) -> None:
     ValueError: a field is missing, extra, of the wrong dtype or shape, not
       finite, or contradicts another one; names the window and the field.
   """
-  where = f"window {record.get('window_id', '?')!r}"
+  why = _contradiction(record, num_samples)
+  if why:
+    raise ValueError(f"window {record.get('window_id', '?')!r}: {why}")
+
+
+def _contradiction(record, num_samples):
+  """Say what is wrong with a record; None if nothing is."""
   if record.keys() != FIELDS.keys():
     missing, extra = set(FIELDS) - set(record), set(record) - set(FIELDS)
-    raise ValueError(
-      f"{where}: missing fields {sorted(missing)}, "
-      f"unknown fields {sorted(extra)}"
-    )
+    return f"missing fields {sorted(missing)}, unknown fields {sorted(extra)}"
   for name, (dtype, shape, _) in FIELDS.items():
-    _check_field(where, name, record[name], dtype, shape)
-  if record["imu"].shape[0] != num_samples:
-    raise ValueError(
-      f"{where}: imu has {record['imu'].shape[0]} samples, "
-      f"the data set has {num_samples}"
-    )
-  if not record["sensor_mask"].any():
-    raise ValueError(f"{where}: no sensor was measured")
-  if len(record["frames"]) != len(record["frame_times_s"]):
-    raise ValueError(
-      f"{where}: {len(record['frames'])} frames but "
-      f"{len(record['frame_times_s'])} frame times"
-    )
+    why = _unfit(record[name], dtype, shape)
+    if why:
+      return f"{name} {why}"
+  length = record["imu"].shape[0]
+  if length != num_samples:
+    return f"imu has {length} samples, the data set has {num_samples}"
+  if not any(record["sensor_mask"]):
+    return "no sensor was measured"
+  frames, times = len(record["frames"]), len(record["frame_times_s"])
+  if frames != times:
+    return f"{frames} frames but {times} frame times"
   if not record["end_s"] > record["start_s"]:
-    raise ValueError(
-      f"{where}: ends at {record['end_s']} s, starts at {record['start_s']} s"
-    )
+    return f"ends at {record['end_s']} s, starts at {record['start_s']} s"
+  return None
 
 
-def _check_field(where, name, value, dtype, shape):
+def _unfit(value, dtype, shape):
+  """Say why a value is not of its dtype and shape and finite, or None."""
   if dtype in (str, bytes):
-    values = value if shape else (value,)
-    if not all([isinstance(v, dtype) for v in values]):
-      raise ValueError(f"{where}: {name} must be {dtype.__name__}")
-    return
+    fits = [isinstance(v, dtype) for v in (value if shape else (value,))]
+    return None if all(fits) else f"must be {dtype.__name__}"
   array = np.asarray(value)
-  fits = array.shape == shape or (
-    array.ndim == len(shape)
-    and all(
-      [w in (None, got) for w, got in zip(shape, array.shape, strict=True)]
-    )
+  got = array.shape
+  fits = len(got) == len(shape) and all(
+    [w in (None, n) for w, n in zip(shape, got, strict=True)]
   )
   if array.dtype != dtype or not fits:
-    raise ValueError(
-      f"{where}: {name} must be {np.dtype(dtype).name} {list(shape)}, "
-      f"got {array.dtype.name} {list(array.shape)}"
+    return (
+      f"must be {np.dtype(dtype).name} {list(shape)}, "
+      f"got {array.dtype.name} {list(got)}"
     )
   # NumPy would take long to say it of so little.
   if dtype is np.bool_ or not array.size:
-    return
-  if not (np.isfinite(array).all() if shape else math.isfinite(array)):
-    raise ValueError(f"{where}: {name} holds NaN or infinity")
+    return None
+  finite = np.isfinite(array).all() if shape else math.isfinite(array)
+  return None if finite else "holds NaN or infinity"

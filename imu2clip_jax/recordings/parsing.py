@@ -130,10 +130,8 @@ def matrix(path: str | os.PathLike, columns: Sequence[str]) -> np.ndarray:
   table = _table(path, columns, (), ",")
   found = np.empty((len(columns), len(table)))
   for row, name in zip(found, columns, strict=True):
-    begin = 0
-    for chunk in table[name].chunks:
-      row[begin : begin + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
-      begin += len(chunk)
+    chunks = [c.to_numpy(zero_copy_only=False) for c in table[name].chunks]
+    np.concatenate(chunks, out=row)
   return found
 
 
