@@ -160,7 +160,8 @@ def default() -> ml_collections.ConfigDict:
   # Also probe the encoder's trunk with each wearer's features standardised by
   # themselves, test wearers' too: no labels needed, but all of a wearer's
   # windows. Frozen; and fine-tuned twice, as it is and through that
-  # standardising, both side by side.
+  # standardising, both side by side. Each as it is and with windows that look
+  # alike brought to agree.
   c.recognition.adapt_to_wearer = False
   return c
 

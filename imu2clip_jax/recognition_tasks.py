@@ -6,8 +6,9 @@ names; the `_video` twins name the windows' frames, the teacher alone. Linear
 probe and fine-tune learn from the training split's labels. Their `_adapted`
 twins probe the trunk's features instead, each wearer's standardised by
 themselves: frozen; or of two fine-tuned encoders, the other's and one that was
-trained through this standardising, side by side. What they say of windows of
-one wearer that look alike is brought to agree.
+trained through this standardising, side by side. The `_agreed` rows are the
+same after what is said of a wearer's windows that look alike was brought to
+agree.
 """
 
 import functools
@@ -231,8 +232,8 @@ def _supervised(config, encoder, caches, windows, imu, names, fine_tune):
       found |= _adapted(config, encoder, tuned, parts, names)
     else:
       notes.append(
-        "adapted rows left out: they learn from the asked set's own labels, "
-        "and no wearer of it is there to train or to choose"
+        "adapted and agreed rows left out: they learn from the asked set's own "
+        "labels, and no wearer of it is there to train or to choose"
       )
   return found, learned, notes
 
@@ -244,24 +245,27 @@ def _embedded(encoder, split, labels):
 
 
 def _adapted(config, encoder, tuned, parts, names):
-  """Return the adapted rows; `tuned`: the fine-tuned parameters, or None."""
-  scores, head = _relative_probe(
-    config, encoder, [encoder.params], parts, names
+  """Return the rows that look at a wearer's windows together.
+
+  `tuned`: the fine-tuned parameters, or None.
+  """
+  found, head = _relative_probe(
+    config, encoder, [encoder.params], parts, names, "linear_probe"
   )
-  found = {"linear_probe_adapted": scores}
   if tuned is not None:
     _, relative = _fine_tune(
       config, encoder, parts, names, head, by_wearer=True
     )
-    found["fine_tune_adapted"], _ = _relative_probe(
-      config, encoder, [tuned, relative], parts, names
+    rows, _ = _relative_probe(
+      config, encoder, [tuned, relative], parts, names, "fine_tune"
     )
+    found |= rows
   return found
 
 
-def _relative_probe(config, encoder, tuned, parts, names):
+def _relative_probe(config, encoder, tuned, parts, names, task):
   """Probe what trunks with the parameters `tuned` say, side by side, relative
-  to the wearer's other windows."""
+  to the wearer's other windows; return the rows of `task` and the head."""
 
   def relative(part):
     rows = np.flatnonzero(part["labels"] >= _UNLABELLED)
@@ -274,12 +278,13 @@ def _relative_probe(config, encoder, tuned, parts, names):
     return x, part["labels"][rows], wearers
 
   train, validation, (x, labels, wearers) = map(relative, parts)
-  head, l2 = recognition.fit_probe(
-    *train[:2], *validation[:2], len(names), config.recognition.probe_l2
+  scores, _, head = recognition.linear_probe(
+    *train[:2], *validation[:2], x, labels, names, config.recognition.probe_l2
   )
   said = adaptation.agree_by_wearer(recognition.logits(head, x), x, wearers)
-  scores = recognition.score(labels, said.argmax(axis=1), names)
-  return scores | {"l2": l2}, head
+  agreed = recognition.score(labels, said.argmax(axis=1), names)
+  agreed["l2"] = scores["l2"]
+  return {f"{task}_adapted": scores, f"{task}_agreed": agreed}, head
 
 
 def _fine_tune(config, encoder, parts, names, head, by_wearer=False):
