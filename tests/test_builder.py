@@ -126,6 +126,28 @@ def test_windows_hold_the_parallel_data_of_their_time():
     schema.validate(record, 40)
 
 
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"imu": np.zeros((40, 6))}, "imu must be float32 .*, got float64"),
+    ({"imu": np.zeros((40, 3), np.float32)}, r"got float32 \[40, 3\]"),
+    ({"imu": np.zeros((39, 6), np.float32)}, "imu has 39 samples, .* has 40"),
+    ({"imu": np.full((40, 6), np.nan, np.float32)}, "imu holds NaN"),
+    ({"start_s": np.float64(np.inf)}, "start_s holds NaN or infinity"),
+    ({"start_s": np.float64(9e9)}, "ends at 4.0 s, starts at 9"),
+    ({"sensor_mask": np.zeros(2, bool)}, "no sensor was measured"),
+    ({"texts": ["walks", 3]}, "texts must be str"),
+    ({"frame_times_s": np.zeros(2)}, "1 frames but 2 frame times"),
+    ({"mood": "good"}, r"unknown fields \['mood'\]"),
+  ],
+)
+def test_a_damaged_window_is_named_with_its_fault(change, message):
+  record = windows.cut_recording(make(), OPTIONS).records[1]
+  schema.validate(record, 40)
+  with pytest.raises(ValueError, match=f"window 'r0@2000': .*{message}"):
+    schema.validate(record | change, 40)
+
+
 def test_a_label_needs_half_of_the_window():
   segments = [(0.0, 0.9, "short"), (2.0, 3.0, "half"), (4.0, 4.7, "a")]
   cut = windows.cut_recording(make(labels=segments), OPTIONS)
