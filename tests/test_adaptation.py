@@ -89,14 +89,6 @@ def test_agreement_keeps_probabilities(seed, count):
   )
 
 
-def test_blocks_of_rows_change_nothing(monkeypatch):
-  logits, x, _ = windows(0, 101)
-  whole = adaptation.agree_by_wearer(logits, x, np.zeros(101))
-  monkeypatch.setattr(adaptation, "_BLOCK", 101 * 7)
-  parts = adaptation.agree_by_wearer(logits, x, np.zeros(101))
-  np.testing.assert_allclose(parts, whole, atol=1e-8)
-
-
 def test_a_window_is_named_as_those_like_it_but_of_its_own_wearer():
   rng = np.random.default_rng(0)
   middles = np.repeat([[9.0, 0, 0], [0, 9, 0]], 10, axis=0)
@@ -113,9 +105,17 @@ def test_a_window_is_named_as_those_like_it_but_of_its_own_wearer():
 
 
 def test_what_is_like_nothing_stays_as_it_is():
-  x = np.array([[1.0, 0], [-1, 0], [0, 0]])  # opposite, and nothing at all
+  x = np.array([[1.0, 0], [-1, 0], [0, 3]])
   logits = np.array([[2.0, 0], [0, 1], [0, 3]])
   found = adaptation.agree_by_wearer(logits, x, np.zeros(3))
   np.testing.assert_allclose(found, special.softmax(logits, 1), atol=0.01)
   alone = adaptation.agree_by_wearer(logits, x, np.arange(3))
   np.testing.assert_array_equal(alone, special.softmax(logits, 1))
+
+
+def test_equal_and_empty_features_are_no_trouble():
+  logits, x, _ = windows(0, 40)
+  x[:10], x[10:20] = 0, x[10]
+  found = adaptation.agree_by_wearer(logits, x, np.zeros(40))
+  assert np.isfinite(found).all()
+  np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
