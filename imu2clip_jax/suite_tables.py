@@ -16,7 +16,12 @@ from imu2clip_jax import pages, paper_results, tables
 
 _FORWARD = ("text->imu", "imu->video")
 _BACK = ("imu->text", "video->imu")
+_WAYS = (("Table 2", _FORWARD), ("Table 2, the other way", _BACK))
+_GALLERIES = (("retrieval", "full"), ("retrieval_official", "official"))
 _TASKS = ("zero_shot", "zero_shot_unseen", "linear_probe", "fine_tune")
+_TOGETHER = tuple(
+  f"{t}_{how}" for t in _TASKS[2:] for how in ("adapted", "agreed")
+)
 _NONE = "-"
 
 
@@ -56,20 +61,19 @@ def _measured(name, found):
 
 def all_tables(suite: dict) -> list[dict]:
   """Return every table that the suite's documents can fill."""
-  made = []
-  for key, protocol in (("retrieval", "full"), ("retrieval_official", None)):
-    protocol = protocol or "official"
-    made.append(_retrieval(suite, key, protocol, _FORWARD, "Table 2"))
-    made.append(
-      _retrieval(suite, key, protocol, _BACK, "Table 2, the other way")
-    )
+  made = [
+    _retrieval(suite, key, protocol, directions, title)
+    for key, protocol in _GALLERIES
+    for title, directions in _WAYS
+  ]
   made += [
-    _recognition(suite),
+    _recognition(suite, "Table 3: recognition", _TASKS),
+    _recognition(suite, "A wearer's windows named together", _TOGETHER),
     _encoders(suite),
     _few_shot(suite),
     _confidence(suite),
+    _per_class(suite),
   ]
-  made.append(_per_class(suite))
   return [table for table in made if table["rows"]]
 
 
@@ -145,39 +149,35 @@ def _published(suite, keys, columns):
   ]
 
 
-def _recognition(suite):
-  metrics = ("macro_f1", "accuracy")
-  rows = []
-  for row in suite["rows"]:
-    cells = [
-      _measured(m, _scores(row, task)) for task in _TASKS for m in metrics
-    ]
-    rows.append([_label(row), *cells])
-  if all(text == _NONE for row in rows for text in row[1:]):
-    return _table("Table 3", [], [], "")
-  first = [r for r in suite["rows"] if _scores(r, "zero_shot")]
+def _recognition(suite, title, tasks):
+  asked = [(task, m) for task in tasks for m in ("macro_f1", "accuracy")]
+  rows = [
+    [_label(row), *(_measured(m, _scores(row, task)) for task, m in asked)]
+    for row in suite["rows"]
+  ]
+  first = [r for r in suite["rows"] if _scores(r, "zero_shot")][:1]
   for name, suffix, field in (
     ("teacher alone, frames", "_video", ""),
     ("constant class", "", "constant_"),
   ):
     cells = []
-    for task in _TASKS:
-      found = _scores(first[0], task + suffix)[:1] if first else []
-      cells += [
-        cell(m, [scores[field + m] for scores in found]) for m in metrics
-      ]
+    for task, metric in asked:
+      found = [s for r in first for s in _scores(r, task + suffix)[:1]]
+      cells.append(cell(metric, [scores[field + metric] for scores in found]))
     rows.append([name, *cells])
-  rows += _published(suite, _TASKS, metrics)
+  rows = [row for row in rows if any(text != _NONE for text in row[1:])]
+  if rows:
+    rows += _published(suite, tasks, ("macro_f1", "accuracy"))
   columns = [
     f"{tables.RECOGNITION[task]} {name}"
-    for task in _TASKS
+    for task in tasks
     for name in ("F1", "acc.")
   ]
   note = (
     f"Macro-F1 and accuracy. Constant class: {tables.CONSTANT}. Mean ± "
     "standard deviation over seeds (of one seed: 95 % bootstrap)."
   )
-  return _table("Table 3: recognition", columns, rows, note)
+  return _table(title, columns, rows, note)
 
 
 def _encoders(suite):
