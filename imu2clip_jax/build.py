@@ -129,7 +129,13 @@ def table(summary: dict) -> str:
     f"sync {recording}: {_sync_line(found)}"
     for recording, found in summary.get("sync", {}).items()
   ]
-  return "\n".join([*lines, f"written to {summary['path']}"])
+  end = f"written to {summary['path']}"
+  if summary["already_built"]:
+    end = (
+      f"already built, nothing was read: {summary['path']}; "
+      "remove that folder to build anew"
+    )
+  return "\n".join([*lines, end])
 
 
 def _sync_line(found):

@@ -15,6 +15,8 @@ import numpy as np
 from imu2clip_jax import resampling
 
 GRAVITY = 9.80665  # m/s², CGPM 1901
+# Sensors that start, or end, within this do so together.
+_TOGETHER_S = 1.0
 _DEG = math.pi / 180
 
 # Rows are x left, y back, z up, written in the axes of the source frame.
@@ -96,7 +98,8 @@ class Grid:
     real: [N, 2] bool, accel and gyro: are measured samples near?
     first: index of the first sample.
     rate_hz: the grid's rate.
-    span_s: (start, end) where all sensors that exist were running.
+    span_s: (start, end) where the sensors were running: without the ends where
+      only one ran, unless that was for more than a second.
   """
 
   imu: np.ndarray
@@ -121,8 +124,10 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
     sample is zero there and nowhere real.
 
   Raises:
-    ValueError: neither sensor has a usable sample.
+    ValueError: neither sensor has a usable sample, or a rate of 0 or less.
   """
+  if not 0 < rate_hz < math.inf:
+    raise ValueError(f"rate_hz is {rate_hz}, expected more than 0")
   sensors = _sensors(accel_t_s, accel, gyro_t_s, gyro)
   spans = [(t[0], t[-1] + step_s) for _, t, _, step_s in sensors if len(t)]
   if not spans:
@@ -140,10 +145,15 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
       signal = np.zeros((count, 3), np.float32)
     found.append(signal)
   imu = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
-  span = max(s[0] for s in spans), min(s[1] for s in spans)
-  if span[1] <= span[0]:  # the sensors never ran together
-    span = min(s[0] for s in spans), max(s[1] for s in spans)
-  return Grid(imu, real, first, rate_hz, span)
+  return Grid(imu, real, first, rate_hz, _common(spans))
+
+
+def _common(spans):
+  """Return from where to where windows are cut, see `Grid.span_s`."""
+  starts, ends = (sorted(side) for side in zip(*spans, strict=True))
+  start = starts[-1] if starts[-1] - starts[0] <= _TOGETHER_S else starts[0]
+  end = ends[0] if ends[-1] - ends[0] <= _TOGETHER_S else ends[-1]
+  return (start, end) if start < end else (starts[0], ends[-1])
 
 
 def _sensors(accel_t_s, accel, gyro_t_s, gyro):

@@ -6,16 +6,20 @@ by a straight line and reported; nothing is ever filled with zeros.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import signal
 
-# A stamp further than this from the median one belongs to no recording: 12 h,
-# or, for short ones, 1 h and 20 times the time that its samples take.
-_FARTHEST_S, _FAR_S, _FAR_TIMES = 12 * 3600.0, 3600.0, 20.0
-# Stamps closer than this share of the typical step are one sample, twice.
-_SAME_SHARE = 0.25
+# A stamp belongs to no recording that is further from the median one than 1 h
+# and 20 times the time that all samples take, or that an hour without samples
+# parts from the others, with less than this share of them.
+_FAR_S, _FAR_TIMES, _STRAY_SHARE = 3600.0, 20.0, 1e-3
+# Stamps closer than this share of the typical step are one sample, twice;
+# where that would make one of a stretch this many steps long, it was sampled
+# faster.
+_SAME_SHARE, _STRETCH_STEPS = 0.25, 2.0
 # Steps longer than both are gaps: 3 typical steps, 50 ms.
 _GAP_STEPS, _GAP_S = 3.0, 0.05
 # Steps longer than this many typical ones are bridged by a straight line: a
@@ -30,9 +34,10 @@ _BLOCK, _ATTENUATION_DB = 128 << 10, 60
 def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
   """Sort samples by time and leave out those that cannot be placed.
 
-  NaN or infinite stamps are dropped, as are stamps hours away from the median
-  stamp and values that float32 cannot hold. Samples closer together than a
-  quarter of the typical step are averaged (duplicates, batches with one stamp).
+  NaN or infinite stamps are dropped, as are values that float32 cannot hold
+  and, with a warning, stamps hours away from the others. Samples closer
+  together than a quarter of the typical step are averaged (duplicates, batches
+  with one stamp).
 
   Args:
     t_s: [N] seconds, any order.
@@ -78,22 +83,51 @@ def clean_together(
   if (t_s[1:] < t_s[:-1]).any():
     t_s, parts = taken(np.argsort(t_s, kind="stable"))
   if t_s[-1] - t_s[0] > _FAR_S:
-    middle_s = t_s[len(t_s) // 2]
-    far_s = _FAR_S + _FAR_TIMES * len(t_s) * typical_step(t_s)
-    far_s = min(far_s, _FARTHEST_S)
-    near = np.searchsorted(t_s, [middle_s - far_s, middle_s + far_s])
-    t_s, parts = taken(slice(*near))
+    near = _near_the_others(t_s)
+    if not near.all():
+      warnings.warn(
+        f"{np.count_nonzero(~near)} of {len(near)} samples are left out: their "
+        f"stamps lie hours away from the others, which run from "
+        f"{t_s[near][0]:g} to {t_s[near][-1]:g} s",
+        stacklevel=2,
+      )
+      t_s, parts = taken(near)
   step_s = typical_step(t_s)
-  new = np.diff(t_s) > _SAME_SHARE * step_s
-  if new.all():
+  first = _one_sample_each(t_s, step_s)
+  if len(first) == len(t_s):
     return t_s, parts, step_s
-  first = np.append(0, np.flatnonzero(new) + 1)
   count = np.diff(first, append=len(t_s))
   t_s = np.add.reduceat(t_s, first) / count
   for i, values in enumerate(parts):
     total = np.add.reduceat(values, first, axis=0, dtype=np.float64)
     parts[i] = (total / count[:, None]).astype(values.dtype)
   return t_s, parts, typical_step(t_s)
+
+
+def _near_the_others(t_s):
+  """Say which of sorted stamps belong to the recording."""
+  middle_s = t_s[len(t_s) // 2]
+  far_s = _FAR_S + _FAR_TIMES * len(t_s) * typical_step(t_s)
+  near = np.abs(t_s - middle_s) <= far_s
+  first = np.append(0, np.flatnonzero(np.diff(t_s) > _FAR_S) + 1)
+  counts = np.diff(first, append=len(t_s))
+  # The middle one stays, also where all are far apart.
+  stray = np.repeat(counts < _STRAY_SHARE * len(t_s), counts)
+  return near & (~stray | (t_s == middle_s))
+
+
+def _one_sample_each(t_s, step_s):
+  """Return where each sample of sorted stamps begins, also if it came twice."""
+  first = np.append(0, np.flatnonzero(np.diff(t_s) > _SAME_SHARE * step_s) + 1)
+  if len(first) == len(t_s):
+    return first
+  ends = np.append(first[1:], len(t_s))
+  stretches = t_s[ends - 1] - t_s[first] > _STRETCH_STEPS * step_s
+  found = [first]
+  for begin, end in zip(first[stretches], ends[stretches], strict=True):
+    own = t_s[begin:end]
+    found.append(begin + _one_sample_each(own, typical_step(own)))
+  return np.unique(np.concatenate(found))
 
 
 def usable(values: np.ndarray) -> np.ndarray:

@@ -449,8 +449,72 @@ def test_an_uncertain_clock_is_left_alone(tmp_path):
   assert not report["sync"]["still"]["corrected"]
 
 
+def from_file(path, gain, name, wearer):
+  recording = make(name, wearer)
+  sensors = recording.imu
+  scaled = dataclasses.replace(sensors, gyro=sensors.gyro * gain)
+  assert path.read_text() != "broken", f"{path} is broken"
+  return dataclasses.replace(recording, imu=scaled)
+
+
+def test_what_was_cut_from_other_input_is_cut_again(tmp_path):
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  for name in ("r0", "r2"):
+    (raw / name).write_text("whole")
+
+  def found(gain):
+    return [
+      entry(n, w, s, functools.partial(from_file, raw / n, gain, n, w))
+      for n, w, s in (("r0", "w0", "train"), ("r2", "w1", "validation"))
+    ]
+
+  (raw / "r2").write_text("broken")
+  with pytest.raises(ValueError, match="'validation' is empty"):
+    build(tmp_path / "data", found(1.0), workers=1)
+  names = {p.name for p in tmp_path.glob("data/toy_imu/.parts*/*")}
+  assert len(names) == 1
+  (raw / "r2").write_text("mended")
+  first = build(tmp_path / "data", found(0.5), workers=1)
+  assert not first["already_built"]
+  plain = build(tmp_path / "plain", found(0.5), workers=0)
+  np.testing.assert_equal(rows(tmp_path / "data"), rows(tmp_path / "plain"))
+  again = build(tmp_path / "data", found(0.5), workers=1)
+  assert again == first | {"already_built": True}
+  assert "already built, nothing was read" in build_verb.table(again)
+  assert "written to" in build_verb.table(plain)
+
+
+def test_a_part_is_named_after_all_that_it_is_made_from(tmp_path):
+  (tmp_path / "in").mkdir()
+  file = tmp_path / "in" / "x.csv"
+  file.write_text("1")
+  other = tmp_path / "y.csv"
+  other.write_text("1")
+
+  def name(*args, **options):
+    opener = functools.partial(from_file, *args, **options)
+    return parts.part_path(tmp_path, entry("r", "w", "train", opener))
+
+  texts = [(0.0, 1.0, "walks")]
+  seen = [
+    name(file, 1.0),
+    name(other, 1.0),
+    name(file, 2.0),
+    name(file, 1.0, texts=texts),
+    name(tmp_path / "in", 1.0),
+    name(tmp_path / "gone", 1.0),
+    name(file, np.eye(2)),
+  ]
+  assert name(file, 1.0) == seen[0]
+  assert name(file, 1.0, texts=[tuple(t) for t in texts]) == seen[3]
+  file.write_text("23")
+  seen += [name(file, 1.0), name(tmp_path / "in", 1.0)]
+  assert len(set(seen)) == len(seen)
+
+
 def test_a_set_of_an_older_version_is_still_known(tmp_path):
-  report = build(tmp_path)
+  report = build(tmp_path) | {"already_built": True}
   path = pathlib.Path(report["path"]) / "metadata.json"
   old = json.loads(path.read_text())
   del old["correct_sync"]
@@ -525,7 +589,7 @@ def test_an_equal_build_is_reused_and_another_is_refused(tmp_path):
   about = {"wearers": (1, 2)}
   first = build(tmp_path, about=about)
   stamp = pathlib.Path(first["path"]).stat().st_mtime_ns
-  assert build(tmp_path, about=about) == first
+  assert build(tmp_path, about=about) == first | {"already_built": True}
   assert pathlib.Path(first["path"]).stat().st_mtime_ns == stamp
   other = dataclasses.replace(OPTIONS, stride_s=1.0)
   with pytest.raises(ValueError, match=r"already built with stride_s = 2\.0"):
@@ -543,20 +607,20 @@ def test_one_build_at_a_time(tmp_path):
 # Killed and resumed
 
 
-def counting(name, wearer, folder, seconds):
+def counting(name, wearer, folder):
   with open(pathlib.Path(folder) / "opened.txt", "a") as file:
     file.write(f"{name}\n")
-  time.sleep(seconds)
+  time.sleep(0.2)
   return make(name, wearer)
 
 
-def counted_entries(folder, seconds=0.0):
+def counted_entries(folder):
   return [
     entry(
       f"r{i}",
       f"w{i}",
       ("train", "train", "train", "test")[i % 4],
-      functools.partial(counting, f"r{i}", f"w{i}", folder, seconds),
+      functools.partial(counting, f"r{i}", f"w{i}", str(folder)),
     )
     for i in range(8)
   ]
@@ -569,7 +633,7 @@ module = importlib.util.module_from_spec(spec)
 sys.modules["test_builder"] = module
 spec.loader.exec_module(module)
 if __name__ == "__main__":
-  module.build({data!r}, module.counted_entries({folder!r}, 0.3), workers=1)
+  module.build({data!r}, module.counted_entries({folder!r}), workers=1)
 """
 
 

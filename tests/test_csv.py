@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from imu2clip_jax.data import windows
-from imu2clip_jax.recordings import csv_folder, opening
+from imu2clip_jax.recordings import csv_folder, csv_layout, opening
 
 ROOT = pathlib.Path(__file__).parents[1]
 T = np.arange(300) / 50
@@ -188,6 +188,29 @@ def test_labels_of_samples_become_segments(folder):
   assert labels == [(2.0, 5.0, "walks"), (5.0, T[-1], "sits")]
 
 
+@pytest.mark.parametrize("lost", [0, 40, 150, 299])
+def test_a_label_outlives_a_sample_without_a_time(folder, lost):
+  names = ["walk"] * 150 + ["sit"] * 150
+  times = [None if i == lost else t for i, t in enumerate(T.tolist())]
+  columns = [times, *si_columns()[1:], names]
+  write_csv(folder / "a.csv", columns, HEADER + ",activity")
+  sensors = {
+    "accel": {"columns": ["ax", "ay", "az"], "unit": "m/s2"},
+    "gyro": {"columns": ["gx", "gy", "gz"], "unit": "rad/s"},
+  }
+  layout = {"time": {"column": "t_s", "unit": "s"}, "label_column": "activity"}
+  (folder / "dataset.json").write_text(json.dumps(layout | sensors))
+  found = csv_folder.read(
+    folder / "a.csv",
+    csv_layout.load(folder),
+    recording_id="a",
+    wearer_id="ann",
+  )
+  assert [label for *_, label in found.labels] == ["walk", "sit"]
+  spans = np.array([span[:2] for span in found.labels])
+  np.testing.assert_allclose(spans, [[0, 3], [3, 5.98]], atol=0.041)
+
+
 def test_splits_by_option_by_column_or_dealt(folder):
   split = lambda **kw: [e.split for e in csv_folder.find(folder, **kw)]  # noqa: E731
   assert split(test_wearers=["ann"]) == ["test", "train", "train"]
@@ -219,6 +242,24 @@ def test_open_recording_takes_what_lies_beside(folder):
     folder / "a.csv", texts=folder / "more.csv"
   )
   assert recording.texts == [(2.0, 2.0, "sits")]
+
+
+def test_a_file_in_a_folder_inside_is_known_to_the_tables(folder, monkeypatch):
+  (folder / "monday").mkdir()
+  (folder / "a.csv").rename(folder / "monday" / "a.csv")
+  table = folder / "recordings.csv"
+  table.write_text(table.read_text().replace("a.csv", "monday/a.csv"))
+  (folder / "texts.csv").write_text(
+    "file,start_s,end_s,text\nmonday/a.csv,2,,chops an onion\n"
+  )
+  monkeypatch.chdir(folder / "monday")
+  for path in (folder / "monday" / "a.csv", "a.csv"):
+    found = opening.open_recording(path)
+    assert found.wearer_id == "ann"
+    assert found.texts == [(2.0, 2.0, "chops an onion")]
+  # One that no table lists is read by the folder's layout.
+  write_csv(folder / "monday" / "new.csv", si_columns())
+  assert opening.open_recording(folder / "monday" / "new.csv").texts == []
 
 
 def test_unknown_and_missing_files_are_named(tmp_path):

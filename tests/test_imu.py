@@ -152,6 +152,49 @@ def test_missing_sensor_is_zero_and_unreal(missing, how):
   assert grid.span_s == pytest.approx((0, 3))
 
 
+@pytest.mark.parametrize(
+  ("gyro_s", "span_s"),
+  [((0.3, 60.0), (0.3, 60)), ((0, 20), (0, 60)), ((40, 59.5), (0, 59.5))],
+)
+def test_one_sensor_alone_goes_on_for_more_than_a_second(gyro_s, span_s):
+  t = np.arange(6000) / 100
+  own = (gyro_s[0] <= t) & (t < gyro_s[1])
+  grid = imu.to_grid(t, np.ones((6000, 3)), t[own], np.ones((own.sum(), 3)), 50)
+  assert grid.span_s == pytest.approx(span_s, abs=0.011)
+  assert grid.real[:, 0].all()
+  assert grid.real[:, 1].sum() == pytest.approx(own.sum() / 2, abs=2)
+
+
+def test_days_are_kept_and_strays_are_told():
+  t = np.arange(0, 48 * 3600, 2.0)
+  values = np.ones((len(t), 3))
+  assert len(resampling.clean(t, values)[0]) == len(t)
+  stray = np.append(t, [t[-1] + 7200, t[-1] + 7202, 1e9])
+  with pytest.warns(UserWarning, match="3 of 86403 samples are left out"):
+    kept, _ = resampling.clean(stray, np.ones((len(stray), 3)))
+  np.testing.assert_array_equal(kept, t)
+  # Few, but not fewer than a thousandth of all: a pause.
+  pause = np.append(t[:1000], t[:1000] + 7200)
+  assert len(resampling.clean(pause, np.ones((2000, 3)))[0]) == 2000
+
+
+def test_a_stretch_that_was_sampled_faster_is_kept():
+  slow, fast = np.arange(0, 600, 0.02), 600 + np.arange(0, 60, 0.004)
+  t = np.concatenate([slow, fast])
+  kept, _ = resampling.clean(t, tone(t, 1))
+  np.testing.assert_array_equal(kept, t)
+  twice = np.sort(np.append(t, fast))
+  kept, _ = resampling.clean(twice, tone(twice, 1))
+  assert len(kept) == len(t)
+  np.testing.assert_allclose(kept, t, atol=1e-7)
+  grid = imu.to_grid(t, tone(t, 1), t, tone(t, 1), 50.0)
+  times = grid_times(grid)
+  assert grid.real.all()
+  np.testing.assert_allclose(
+    grid.imu[:-2], np.tile(tone(times, 1), 2)[:-2], atol=1e-3
+  )
+
+
 def test_no_usable_sample_is_refused():
   nan = np.full(3, np.nan)
   with pytest.raises(ValueError, match="no usable IMU sample"):
@@ -179,9 +222,10 @@ def test_missing_and_absurd_stamps_are_dropped():
   t = np.arange(400) / 100
   values = tone(t, 2)
   bad = np.array([np.nan, np.inf, -np.inf, 1e18, -4e9, 9e4, 4e3])
-  clean_t, clean_values = resampling.clean(
-    np.r_[t, bad], np.r_[values, np.full((7, 3), 1e6)]
-  )
+  with pytest.warns(UserWarning, match="4 of 404 samples are left out"):
+    clean_t, clean_values = resampling.clean(
+      np.r_[t, bad], np.r_[values, np.full((7, 3), 1e6)]
+    )
   np.testing.assert_array_equal(clean_t, t)
   np.testing.assert_array_equal(clean_values, values)
 
@@ -229,6 +273,7 @@ stamps = st.lists(
 )
 
 
+@pytest.mark.filterwarnings("ignore:.*are left out:UserWarning")
 @FAST
 @hypothesis.given(stamps, st.floats(1, 400), st.integers(0, 2**31))
 def test_clean_gives_increasing_finite_stamps(t, rate_hz, seed):

@@ -89,9 +89,9 @@ def build(
 
   Returns:
     {"path", "splits": {split: windows}, "windows": {split: {reason: count}},
-    "failed": {recording: error}, "warnings": {recording: [text]}}, with
-    `options.correct_sync` "sync" as in `parts.Cutter`; an equal data set that
-    is already built is reported as it stands.
+    "failed": {recording: error}, "warnings": {recording: [text]}, with
+    `options.correct_sync` "sync" as in `parts.Cutter`, "already_built": was
+    nothing read, as an equal data set lay there, whose report this then is}.
 
   Raises:
     ValueError: a wearer in two splits, a recording twice, an unknown split, a
@@ -133,7 +133,7 @@ def build(
       ).download_and_prepare(download_dir=downloads, file_format="array_record")
     for left in path.parent.glob(f".parts_{version}_*"):
       shutil.rmtree(left)
-  return _summary(path)
+  return _summary(path) | {"already_built": False}
 
 
 def _check(name, version, entries):
@@ -180,7 +180,7 @@ def _already_built(path, metadata):
         f"{path} is already built with {key} = {built.get(key)!r}, not "
         f"{value!r}: remove that folder or choose another data folder"
       )
-  return _summary(path)
+  return _summary(path) | {"already_built": True}
 
 
 def _summary(path):

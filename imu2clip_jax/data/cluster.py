@@ -44,7 +44,8 @@ def write_parts(
   with beam.Pipeline(options=beam_options) as pipeline:
     _ = (
       pipeline
-      | "recordings" >> beam.Create(list(entries))
+      | "recordings"
+      >> beam.Create([(e, parts.part_path(folder, e)) for e in entries])
       | "spread" >> beam.Reshuffle()
-      | "cut" >> beam.Map(parts.write, options, folder)
+      | "cut" >> beam.MapTuple(parts.write, options)
     )

@@ -8,6 +8,7 @@ what machines that share a folder may write for each other.
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -141,23 +142,24 @@ def cut_entries(
   waiting = collections.deque()
 
   def take():
-    entry, future = waiting.popleft()
+    entry, path, future = waiting.popleft()
     try:
       error = future.result()
     except process.BrokenProcessPool:
-      error = _write_alone(entry, options, folder)
+      error = _write_alone(entry, path, options)
     if error:
       return entry, None, error
-    return entry, _load(part_path(folder, entry)), None
+    return entry, _load(path), None
 
   try:
     for entry in entries:
+      path = part_path(folder, entry)
       try:
-        future = pool.submit(write, entry, options, folder)
+        future = pool.submit(write, entry, path, options)
       except process.BrokenProcessPool:
         pool = _pool(workers)
-        future = pool.submit(write, entry, options, folder)
-      waiting.append((entry, future))
+        future = pool.submit(write, entry, path, options)
+      waiting.append((entry, path, future))
       if len(waiting) > 2 * workers:
         yield take()
     while waiting:
@@ -177,26 +179,25 @@ def _pool(workers):
   )
 
 
-def _write_alone(entry, options, folder):
+def _write_alone(entry, path, options):
   """Cut a recording again that was waiting when a worker died.
 
   Alone in a process it shows whether it was the one that killed it.
   """
   with _pool(1) as pool:
     try:
-      return pool.submit(write, entry, options, folder).result()
+      return pool.submit(write, entry, path, options).result()
     except process.BrokenProcessPool:
       return "its process died: out of memory, or a crash in a decoder"
 
 
 def write(
-  entry: recording_lib.Entry, options: windows.Options, folder: pathlib.Path
+  entry: recording_lib.Entry, path: pathlib.Path, options: windows.Options
 ) -> str | None:
   """Cut one recording into its part; return what went wrong, or None.
 
-  A part that is already there is kept.
+  A part that is already there is kept: its `part_path` says what it is from.
   """
-  path = part_path(folder, entry)
   if path.exists():
     return None
   cut, error = _cut(entry, options)
@@ -206,9 +207,36 @@ def write(
 
 
 def part_path(folder: pathlib.Path, entry: recording_lib.Entry) -> pathlib.Path:
-  """Return where a recording's part lies: any id becomes a safe file name."""
-  name = hashlib.sha256(entry.recording_id.encode()).hexdigest()[:32]
+  """Return where a recording's part lies.
+
+  Any id becomes a safe file name. Other arguments of its opener, or another
+  size or time of a file among them, make it another part.
+  """
+  made_from = json.dumps([entry.recording_id, _facts(entry.open)])
+  name = hashlib.sha256(made_from.encode()).hexdigest()[:32]
   return pathlib.Path(folder) / f"{name}.npz"
+
+
+def _facts(value):
+  """Describe an opener or one of its arguments; JSON."""
+  if isinstance(value, functools.partial):
+    return [_facts(part) for part in (value.func, value.args, value.keywords)]
+  if isinstance(value, dict):
+    return [[str(key), _facts(value[key])] for key in value]
+  if isinstance(value, list | tuple):
+    return [_facts(item) for item in value]
+  if isinstance(value, pathlib.Path):
+    files = [
+      [str(file), (stat := file.stat()).st_size, stat.st_mtime_ns]
+      for file in (value, *sorted(value.rglob("*")))
+      if file.is_file()
+    ]
+    return [str(value), files]
+  if isinstance(value, np.ndarray):
+    return value.tolist()
+  if callable(value):
+    return value.__qualname__
+  return repr(value)
 
 
 def _cut(entry, options):

@@ -125,12 +125,13 @@ def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
   )
   short = grid.span_s[1] - grid.span_s[0] < options.window_s - 1e-6
   dropped = collections.Counter()
-  min_coverage = options.min_coverage
+  min_coverage, shown_s = options.min_coverage, options.window_s
   if short and options.pad_short:
     starts, labels, min_coverage = np.array(grid.span_s[:1]), None, 0.0
+    shown_s = grid.span_s[1] - grid.span_s[0]
   else:
-    starts, labels = _plan(recording, grid.span_s, options)
-    if not len(starts):
+    starts, labels = _plan(recording, grid.span_s, options, dropped)
+    if not (len(starts) or dropped):
       reason = "no window fits" if short else "nothing to cut"
       dropped[reason] += 1
   cut = signals(grid, starts, recording.imu.frame, options, min_coverage)
@@ -140,7 +141,8 @@ def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
     labels = [labels[i] for i in keep]
   else:
     labels = _labels(recording.labels, starts, options.window_s)
-  frame_times, frames = _frames(recording, starts, options)
+  frame_times, frames = _frames(recording, starts, shown_s, options)
+  warnings += _unseen(recording, starts, shown_s, frames, options)
   narrations = _texts(recording.texts, starts, options)
   records = [
     {
@@ -251,22 +253,29 @@ def check_units(sensors: recording_lib.Imu) -> list[str]:
   return warnings
 
 
-def _plan(recording, span_s, options):
-  """Return starts [N] and, where the rule fixes them, their labels."""
+def _plan(recording, span_s, options, dropped):
+  """Return starts [N] and, where the rule fixes them, their labels.
+
+  Texts and segments beside the signal are counted in `dropped`.
+  """
   if options.rule == "stride":
     starts = imu.stride_starts(span_s, options.window_s, options.stride_s)
     return starts, None
+  by_text = options.rule == "narration" or not recording.labels
+  named = recording.texts if by_text else recording.labels
+  inside = [s for s in named if s[1] >= span_s[0] and s[0] <= span_s[1]]
+  if len(inside) < len(named):
+    dropped["no signal"] += len(named) - len(inside)
   if options.rule == "narration":
-    middles = [(begin + end) / 2 for begin, end, _ in recording.texts]
+    middles = [(begin + end) / 2 for begin, end, _ in inside]
     starts = imu.centred_starts(middles, span_s, options.window_s)
     return np.sort(starts), None
-  segments = recording.labels or recording.texts
   starts, owner = imu.segment_starts(
-    segments, span_s, options.window_s, options.stride_s
+    inside, span_s, options.window_s, options.stride_s
   )
   if not recording.labels:
     return starts, None
-  return starts, [segments[i][2] for i in owner]
+  return starts, [inside[i][2] for i in owner]
 
 
 def _choose(starts, share, min_coverage, dropped):
@@ -327,7 +336,19 @@ def _texts(narrations, starts, options):
   return found
 
 
-def _frames(recording, starts, options):
+def _unseen(recording, starts, shown_s, frames, options):
+  """Return a warning where a video shows nothing of any window."""
+  video = recording.video
+  if video is None or not options.num_frames or not len(starts) or any(frames):
+    return []
+  return [
+    f"no window has a frame: the windows lie at {starts[0]:g} to "
+    f"{starts[-1] + shown_s:g} s, the video at {video.start_s:g} to "
+    f"{video.end_s:g} s"
+  ]
+
+
+def _frames(recording, starts, shown_s, options):
   """Return per window the frame times [F] and the encoded frames."""
   times = [np.zeros(0)] * len(starts)
   frames = [[] for _ in starts]
@@ -335,9 +356,7 @@ def _frames(recording, starts, options):
   if video is None or not options.num_frames:
     return times, frames
   for i, start in enumerate(starts):
-    wanted = recording_lib.frame_times(
-      start, options.window_s, options.num_frames
-    )
+    wanted = recording_lib.frame_times(start, shown_s, options.num_frames)
     inside = (wanted >= video.start_s) & (wanted <= video.end_s)
     times[i] = wanted[inside]
   owner = np.repeat(np.arange(len(starts)), [len(t) for t in times])

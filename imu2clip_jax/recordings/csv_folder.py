@@ -77,10 +77,10 @@ def find(
 
 
 def open_file(path, video_path=None, texts=None) -> recording_lib.Recording:
-  """Open one CSV or npz by itself, with the tables that lie beside it.
+  """Open one CSV or npz of a folder, with what the tables say about it.
 
   Args:
-    path: the file.
+    path: the file; its folder is the nearest one above with a recordings.csv.
     video_path: its video, in place of the one that recordings.csv names.
     texts: list of (start_s, end_s, text) on the file's clock, in place of those
       in texts.csv.
@@ -89,23 +89,25 @@ def open_file(path, video_path=None, texts=None) -> recording_lib.Recording:
     FileNotFoundError, ValueError: as `find` and `read`.
   """
   path = pathlib.Path(path)
-  table = path.parent / "recordings.csv"
+  above = path.absolute().parents
+  root = next((f for f in above if (f / "recordings.csv").is_file()), above[0])
   options = {"recording_id": path.stem, "wearer_id": ""}
-  if table.is_file():
+  if (root / "recordings.csv").is_file():
+    table, name = root / "recordings.csv", path.absolute().relative_to(root)
     rows = parsing.rows(table, ["file", "wearer"])
-    segments = _by_file(path.parent / "segments.csv", "label", rows)
-    narrations = _by_file(path.parent / "texts.csv", "text", rows)
+    segments = _by_file(root / "segments.csv", "label", rows)
+    narrations = _by_file(root / "texts.csv", "text", rows)
     for row in rows:
-      if row["file"] == path.name:
+      if pathlib.PurePosixPath(row["file"]) == name:
         options = _from_row(table, row) | {
-          "segments": segments.get(path.name, []),
-          "texts": narrations.get(path.name, []),
+          "segments": segments[row["file"]] if segments else [],
+          "texts": narrations[row["file"]] if narrations else [],
         }
   if video_path is not None:
     options["video_path"] = pathlib.Path(video_path)
   if texts is not None:
     options["texts"] = texts
-  return read(path, csv_layout.load(path.parent), **options)
+  return read(path, csv_layout.load(root), **options)
 
 
 def _from_row(table, row):
@@ -289,6 +291,9 @@ def _check(path, what, array, shape):
 
 def _runs(times_s, names, no_label):
   """Return (start_s, end_s, label) of equal neighbours up to the next one."""
+  timed = np.flatnonzero(np.isfinite(times_s))
+  timed = timed[np.argsort(times_s[timed], kind="stable")]
+  times_s, names = times_s[timed], names[timed]
   first = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
   ends = np.r_[times_s[first[1:]], times_s[-1:]]
   return [

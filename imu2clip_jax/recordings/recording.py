@@ -90,7 +90,7 @@ class Recording:
       raise ValueError(f"recording {self.recording_id!r} has no video")
     times_s = np.atleast_1d(np.asarray(times_s, np.float64))
     outside = times_s[
-      (times_s < self.video.start_s) | (times_s > self.video.end_s)
+      ~((times_s >= self.video.start_s) & (times_s <= self.video.end_s))
     ]
     if outside.size:
       raise ValueError(
