@@ -24,6 +24,8 @@ _STEP_S = 0.02
 _FASTEST_HZ, _FRAMES = 30.0, 32
 # Offsets further apart than this are different answers.
 _APART_S = 0.5
+# What makes certain; one clip of slow, unrelated turning reached 0.74.
+_CONFIDENCE, _CONFIDENCE_ONE_CLIP, _CORRELATION = 0.1, 0.85, 0.8
 # Noise of a gyroscope's mean over a frame, rad/s: less turning says nothing.
 _NOISE = 0.002
 
@@ -50,8 +52,8 @@ class Alignment:
     drift: and gain this much a second; 0 where the clips span too little time.
     correlation: between turning and image motion, 0..1, mean over the clips,
       freed of what chance alone gives.
-    confidence: 0..1, how much better than any offset half a second away; below
-      0.1 the offset may be another (motion repeats itself, or says little).
+    confidence: 0..1, how much better than any offset half a second away; 0 at
+      the end of the search.
     clips: how many clips had enough motion to count.
   """
 
@@ -60,6 +62,12 @@ class Alignment:
   correlation: float
   confidence: float
   clips: int
+
+  @property
+  def certain(self) -> bool:
+    """Is this the offset: no other, and not by chance?"""
+    needed = max(_CONFIDENCE, _CONFIDENCE_ONE_CLIP / self.clips)
+    return self.confidence >= needed and self.correlation >= _CORRELATION
 
 
 def measure(
@@ -224,8 +232,8 @@ def estimate(
       of the clips span 20 s or more.
 
   Raises:
-    ValueError: the picture does not move, the clips are too short, or there are
-      no gyroscope samples.
+    ValueError: the picture does not move, the clips are too short, there are no
+      gyroscope samples, or none near a clip that turn.
   """
   angle = _Angle(gyro_t_s, gyro)
   views = [view for clip in clips if (view := _view(clip)) is not None]
@@ -243,12 +251,17 @@ def estimate(
   offset_s, drift, confidence = _vote(
     np.stack(curves), shifts, middles, max_offset_s, max_drift
   )
+  if not np.any(curves):
+    span = f"{angle.t_s[0]:g} to {angle.t_s[-1]:g} s"
+    raise ValueError(f"the gyroscope ({span}) does not turn in the video")
   for width_s in (0.06, 0.04, 0.03):
     offset_s, drift = _refine(
       views, angle, offset_s, drift, width_s, max_drift > 0
     )
+  if abs(offset_s) > max_offset_s:
+    offset_s, confidence = np.clip(offset_s, -max_offset_s, max_offset_s), 0.0
   found = [
-    _agreement(basis, angle, (times_s * (1 + drift) + offset_s)[None])[1][0]
+    _agreement(basis, angle, (times_s * (1 + drift) + offset_s)[None])[1]
     for times_s, basis in views
   ]
   return Alignment(
@@ -297,11 +310,11 @@ def _agreement(basis, angle, times_s):
 
   Returns:
     (mutual information [N] in nats, square [N] of the largest canonical
-    correlation, corrected for its P chances to fit).
+    correlation, freed of what chance gives).
   """
   rates = angle.rates(times_s)
   rates -= rates.mean(axis=1, keepdims=True)
-  count, chances = basis.shape
+  count = len(basis)
   whole = np.einsum("nki,nkj->nij", rates, rates)
   whole += count * _NOISE**2 * np.eye(3)
   shared = np.einsum("kp,nki->npi", basis, rates)
@@ -310,8 +323,20 @@ def _agreement(basis, angle, times_s):
   information = count / 2 * (np.linalg.slogdet(whole)[1] - rest)
   root = np.linalg.inv(np.linalg.cholesky(whole))
   square = np.linalg.eigvalsh(root @ shared @ root.transpose(0, 2, 1))[:, -1]
-  square = 1 - (1 - square) * (count - 1) / (count - 1 - chances)
+  square = 1 - (1 - square) / (1 - _chance(basis, rates))
   return information, np.clip(square, 0, 1)
+
+
+def _chance(basis, rates):
+  """Return the share [N] of turning that unrelated motion would explain:
+  both autocorrelations, summed over lags and columns (Bartlett 1935)."""
+  size = 2 * len(basis)
+  power = (np.abs(np.fft.rfft(basis, size, axis=0)) ** 2).sum(axis=1)
+  turning = (np.abs(np.fft.rfft(rates, size, axis=1)) ** 2).sum(axis=2)
+  own = np.fft.irfft(turning, size, axis=1)
+  lags = own / np.maximum(own[:, :1], 1e-30) * np.fft.irfft(power, size)
+  share = np.maximum(lags.sum(axis=1), basis.shape[1]) / len(basis)
+  return np.minimum(share, 1 - 1e-9)
 
 
 def _curve(view, angle, shifts):

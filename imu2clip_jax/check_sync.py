@@ -10,8 +10,7 @@ import tqdm
 from imu2clip_jax import alignment, command
 from imu2clip_jax.recordings import opening
 
-# Below this another offset explains the motion nearly as well.
-_SURE = 0.1
+_FARTHEST_S = 3600.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,16 +42,19 @@ def describe(recording_id: str, found: alignment.Alignment) -> str:
     f"correlation {found.correlation:.3f}, confidence {found.confidence:.2f} "
     f"from {found.clips} clips"
   )
-  if found.confidence < _SURE:
-    line += "\nnot certain: another offset explains the motion nearly as well"
+  if not found.certain:
+    line += "\nnot certain: another offset, or chance, explains as much"
   return line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Run the verb."""
   args = parser().parse_args(argv)
-  if args.clips < 1 or not args.max_offset > 0:
-    raise ValueError("--clips and --max_offset must be above 0")
+  if args.clips < 1 or not 0 < args.max_offset <= _FARTHEST_S:
+    raise ValueError(
+      "--clips must be above 0, --max_offset above 0 and at most "
+      f"{_FARTHEST_S:g} s"
+    )
   recording = opening.open_recording(args.recording, video=args.video, texts=[])
   with tqdm.tqdm(
     total=100, desc="check-sync", unit="%", bar_format="{l_bar}{bar}| {elapsed}"
@@ -66,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.json:
     command.print_json(
       {"recording": recording.recording_id, **dataclasses.asdict(found)}
+      | {"certain": found.certain}
     )
   else:
     print(describe(recording.recording_id, found))

@@ -230,3 +230,37 @@ def test_a_recording_without_video_cannot_be_checked():
   recording = Recording("x", "", Imu(*empty, *empty, "device"))
   with pytest.raises(ValueError, match="'x' has no video"):
     alignment.measure(recording)
+
+
+@pytest.mark.parametrize("smooth_s", [0.2, 0.5, 1.0])
+def test_slow_turning_that_has_nothing_to_do_with_a_clip_is_not_certain(
+  smooth_s,
+):
+  for seed in range(6):
+    rng = np.random.default_rng(seed)
+    t_s = np.arange(-8, 88, 0.01)
+    noise = rng.normal(size=(2, len(t_s), 3))
+    gyro = ndimage.gaussian_filter1d(noise, smooth_s * 100, axis=1)
+    gyro /= 2 * gyro.std()
+    clips = clips_of(rng, t_s, gyro[0], [0, 20, 40, 60])
+    assert not alignment.estimate(clips[:1], t_s, gyro[1]).certain
+    assert not alignment.estimate(clips, t_s, gyro[1]).certain
+    assert alignment.estimate(clips, t_s, gyro[0]).certain
+
+
+def test_an_imu_that_never_runs_with_the_video_is_said():
+  rng = np.random.default_rng(7)
+  t_s, gyro = turning(rng, 30)
+  clips = clips_of(rng, t_s, gyro, [0])
+  for stamps, rates in ((t_s + 1e6, gyro), (t_s, 0 * gyro)):
+    with pytest.raises(ValueError, match="does not turn in the video"):
+      alignment.estimate(clips, stamps, rates)
+
+
+def test_an_answer_at_the_end_of_the_search_is_not_certain():
+  rng = np.random.default_rng(8)
+  t_s, gyro = turning(rng, 30)
+  clips = clips_of(rng, t_s, gyro, [0])
+  found = alignment.estimate(clips, t_s + 1.01, gyro, max_offset_s=1.0)
+  assert abs(found.offset_s) <= 1.0
+  assert not found.certain

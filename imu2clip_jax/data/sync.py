@@ -5,10 +5,6 @@ import dataclasses
 from imu2clip_jax import alignment
 from imu2clip_jax.recordings.recording import Recording
 
-# Below the first another offset explains the motion nearly as well; another
-# wearer's IMU correlates up to 0.6.
-_MIN_CONFIDENCE, _MIN_CORRELATION = 0.1, 0.8
-
 
 def correct(recording: Recording) -> tuple[Recording, dict]:
   """Measure the IMU's clock against the video and undo offset and drift.
@@ -25,9 +21,7 @@ def correct(recording: Recording) -> tuple[Recording, dict]:
     found = alignment.measure(recording)
   except ValueError as error:
     return recording, {"corrected": False, "why": str(error)}
-  sure = (
-    found.confidence >= _MIN_CONFIDENCE
-    and found.correlation >= _MIN_CORRELATION
-  )
-  report = {"corrected": sure, **dataclasses.asdict(found)}
-  return alignment.correct(recording, found) if sure else recording, report
+  report = {"corrected": found.certain, **dataclasses.asdict(found)}
+  if found.certain:
+    recording = alignment.correct(recording, found)
+  return recording, report
