@@ -297,6 +297,15 @@ def has_teacher(objective: str) -> bool:
   return set(objectives(objective)) != {"simclr"}
 
 
+def has_scale(objective: str) -> bool:
+  """Return whether a sum of objectives trains the logit scale.
+
+  >>> has_scale("contrastive + 0.5*simclr"), has_scale("distill")
+  (True, False)
+  """
+  return not {"contrastive", "sigmoid"}.isdisjoint(objectives(objective))
+
+
 def view_dim(c: ml_collections.ConfigDict) -> int:
   """Return the width of SimCLR's head, 0 for a run that has none."""
   return c.loss.simclr_dim if "simclr" in objectives(c.loss.objective) else 0

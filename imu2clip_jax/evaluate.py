@@ -81,7 +81,7 @@ def evaluate(
   if protocol not in PROTOCOLS:
     raise ValueError(f"protocol is {protocol!r}, expected full or official")
   workdir = pathlib.Path(workdir)
-  encoder = encoder or pretrained.load_imu_encoder(workdir, best=best)
+  encoder = encoder or pretrained.load_run(workdir, best)
   config = config_lib.from_json(config_lib.to_json(encoder.config))
   config.data.dir = data_dir or config.data.dir
   config.data.test_split = split or config.data.test_split
@@ -103,7 +103,7 @@ def evaluate(
   if protocol == "official":
     rows = official
   pairs, scale = _trained_pairs(workdir, config), None
-  if pairs:
+  if pairs and config_lib.has_scale(config.loss.objective):
     scale = pretrained.logit_scale(workdir, config.variant, best)
   texts = np.asarray(windows.text_ids)[:, 0]
   blocks, ranked = retrieval.measure(sides, rows, texts, pairs, config.seed)

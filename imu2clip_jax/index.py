@@ -117,8 +117,12 @@ class Index:
     self.segments: list[Segment] = []
     if (self.folder / "index.json").is_file():
       self._check(_read_json(self.folder / "index.json"))
-      for path in sorted((self.folder / "segments").glob("[0-9]*-*")):
-        self._open(path)
+      for path in self._paths("*"):
+        if not self.find(path.name.split("-", 1)[1]):
+          self._open(path)
+
+  def _paths(self, key):
+    return sorted((self.folder / "segments").glob(f"[0-9]*-{key}"))
 
   def _check(self, found):
     for name, want in self._identity.items():
@@ -182,6 +186,8 @@ class Index:
   ) -> Segment:
     """Add windows; what is there already is not touched.
 
+    Where another process has added this key since, its windows are taken.
+
     Args:
       key: letters and digits that name these windows.
       embeddings: [N, D] unit norm.
@@ -222,10 +228,12 @@ class Index:
       for name, column in columns.items():
         np.save(temporary / f"{name}.npy", column)
       command.write_text(temporary / "about.json", json.dumps(about, indent=2))
-      os.rename(temporary, path)
-    except BaseException:
+      if written := self._paths(key):  # by another process, meanwhile
+        path = written[0]
+      else:
+        os.rename(temporary, path)
+    finally:
       shutil.rmtree(temporary, ignore_errors=True)
-      raise
     self._open(path)
     return self.segments[-1]
 

@@ -3,8 +3,9 @@
 import jax
 import optax
 
-# Decay shrinks matrices; biases, norms and logit scales keep their size.
-_MIN_DECAYED_NDIM = 2
+# Decay shrinks matrices; biases, norms and logit scales keep their size, also
+# where those of several blocks lie stacked in one array.
+_MIN_DECAYED_NDIM, _SPARED = 2, ("bias", "scale")
 
 
 def schedule(
@@ -47,7 +48,8 @@ def make(
 
   Args:
     learning_rate: a number or a schedule.
-    weight_decay: decoupled (AdamW), on arrays of two or more dimensions.
+    weight_decay: decoupled (AdamW), on arrays of two or more dimensions that
+      are not named bias or scale.
     clip_norm: longest global gradient; 0 leaves gradients alone.
   """
   chain = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
@@ -55,11 +57,14 @@ def make(
     optax.adamw(
       learning_rate,
       weight_decay=weight_decay,
-      mask=lambda params: jax.tree.map(
-        lambda x: x.ndim >= _MIN_DECAYED_NDIM, params
-      ),
+      mask=lambda params: jax.tree_util.tree_map_with_path(_decays, params),
     )
     if weight_decay
     else optax.adam(learning_rate)
   )
   return optax.chain(*chain)
+
+
+def _decays(path, x):
+  name = jax.tree_util.keystr(path[-1:], simple=True)
+  return x.ndim >= _MIN_DECAYED_NDIM and name not in _SPARED

@@ -65,7 +65,8 @@ class ImuEmbedder:
     """Embed windows.
 
     Args:
-      imu: [N, T, 6], m/s² including gravity and rad/s, in the head frame.
+      imu: [N, T, 6], m/s² including gravity and rad/s, in the head frame. What
+        a sensor holds that was not measured does not matter, NaN neither.
       rate_hz: of the samples; resampled to the encoder's own.
       sensor_mask: bool [N, 2], accel and gyro measured? None: both, always.
       normalize: give unit norm.
@@ -91,6 +92,9 @@ class ImuEmbedder:
       raise ValueError(
         f"sensor_mask must be [{len(imu)}, 2], got {list(shape)}"
       )
+    sensor_mask = np.asarray(sensor_mask, bool)
+    if not sensor_mask.all():
+      imu = np.where(np.repeat(sensor_mask, 3, axis=1)[:, None], imu, 0)
     if rate_hz != self.rate_hz:
       imu = imu_lib.resample_windows(imu, rate_hz, self.rate_hz)
     # The bounds on the length hold at the encoder's rate.
@@ -101,7 +105,13 @@ class ImuEmbedder:
       signals, masks = _padded(imu[rows]), _padded(sensor_mask[rows])
       out = _apply(self.encoder, self.params, signals, masks, normalize)
       parts.append(out[: len(imu) - start])
-    return np.concatenate(parts)
+    found = np.concatenate(parts)
+    if not np.isfinite(found).all():
+      row = np.flatnonzero(~np.isfinite(found).all(axis=1))[0]
+      raise ValueError(
+        f"window {row} cannot be embedded: it holds {np.abs(imu[row]).max():g}"
+      )
+    return found
 
 
 def _padded(rows):
@@ -186,9 +196,14 @@ def load_run(workdir: str | os.PathLike, best: bool = False) -> ImuEmbedder:
         f"{workdir} holds no run ({name} is missing); make one with "
         "`imu2clip train --workdir=DIR`"
       )
-  config = config_lib.from_json((workdir / "config.json").read_text())
-  teacher = json.loads((workdir / "run.json").read_text())["teacher"]
-  encoder = encoders.from_config(config.encoder, teacher["dim"])
+  try:
+    config = config_lib.from_json((workdir / "config.json").read_text())
+    teacher = json.loads((workdir / "run.json").read_text())["teacher"]
+    encoder = encoders.from_config(config.encoder, teacher["dim"])
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f"{workdir}: config.json or run.json is damaged: {error!r}"
+    ) from error
   samples = imu_lib.samples_in(config.encoder.window_s, encoder.rate_hz)
   params = checkpoint.load_params(
     workdir, {"imu_encoder": encoder.param_shapes(samples)}, best

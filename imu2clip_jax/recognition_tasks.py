@@ -133,7 +133,7 @@ def _sayings(learned, texts, scale):
 
 
 def vocabulary(known: Sequence[str], labels: Sequence[str]) -> list[str]:
-  """Return the activities to tell apart: `labels`, or all that are known.
+  """Return the activities to tell apart, once each: `labels`, or all known.
 
   Raises:
     ValueError: a label that the data set does not have.
@@ -144,7 +144,7 @@ def vocabulary(known: Sequence[str], labels: Sequence[str]) -> list[str]:
       f"--labels: no label {'; '.join(unknown)} in the data, which has "
       f"{'; '.join(known) or 'none'}"
     )
-  return list(labels or known)
+  return list(dict.fromkeys(labels or known))
 
 
 def _codes(windows, names):

@@ -122,7 +122,8 @@ def train(
     folders.append(cache_dir / config.data.validation_split)
     validation_split = cache.open_split(cache_dir, config.data.validation_split)
     validate = validation.make(encoder, validation_split, pairs, mesh)
-  step_batches = _step_batches(config, split, others, pairs)
+  taught = pairs if config_lib.has_teacher(config.loss.objective) else ()
+  step_batches = _step_batches(config, split, others, taught)
   state = _initial_state(config, encoder, mesh, split.imu.shape[1])
   step = jax.jit(make_step(config, encoder, mesh), donate_argnums=0)
 
@@ -342,8 +343,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument(
     "--embed_dim",
     type=int,
-    default=512,
-    help="teacher's width for --describe (default: 512, ViT-B/32)",
+    help="teacher's width for --describe (default: the run's, or 512)",
   )
   parser.add_argument(
     "--verify",
@@ -368,7 +368,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args, overrides = parser.parse_known_args(argv)
   config = _config_of(args, overrides)
   if args.describe:
-    print(describe(config, args.embed_dim))
+    print(describe(config, args.embed_dim or _teacher_dim(args.workdir)))
     return 0
   if not args.workdir:
     raise ValueError("--workdir is missing: name the run's folder")
@@ -379,15 +379,17 @@ def main(argv: Sequence[str] | None = None) -> int:
   return 0
 
 
+def _teacher_dim(workdir):
+  run = pathlib.Path(workdir or "") / "run.json"
+  return json.loads(run.read_text())["teacher"]["dim"] if run.is_file() else 512
+
+
 def _config_of(args, overrides):
   if args.config:
     return load_config(args.config, overrides)
   saved = pathlib.Path(args.workdir or "") / "config.json"
   if not args.workdir or not saved.is_file():
-    raise ValueError(
-      "--config is missing: name a file, for example "
-      "--config=configs/synthetic_imu_text.py"
-    )
+    raise ValueError("--config is missing: name a file of configs/")
   if overrides:
     raise ValueError(f"{overrides[0]} needs --config")
   return config_lib.from_json(saved.read_text())

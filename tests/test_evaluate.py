@@ -17,6 +17,7 @@ from imu2clip_jax import (
   evaluate,
   pretrained,
   recognition,
+  recognition_tasks,
 )
 from imu2clip_jax import config as config_lib
 from imu2clip_jax.models import teacher as teacher_lib
@@ -382,6 +383,8 @@ def test_unknown_label_is_answered_with_the_known_ones(world):
   workdir, encoder, _ = world
   with pytest.raises(ValueError, match=r"flying in .* sitting; walking"):
     evaluate.evaluate(workdir, encoder=encoder, labels=["walking", "flying"])
+  twice = recognition_tasks.vocabulary(["sits", "walks"], ["walks", "sits"] * 2)
+  assert twice == ["walks", "sits"]
   assert not list(workdir.iterdir())
 
 

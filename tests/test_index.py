@@ -225,3 +225,14 @@ def test_pickles_are_never_read(tmp_path):
   np.save(segment.path / "end_s.npy", np.array([{}, 1]), allow_pickle=True)
   with pytest.raises(ValueError, match=r"end_s\.npy is damaged"):
     opened(tmp_path)
+
+
+def test_what_two_processes_add_at_once_is_there_once(tmp_path):
+  rows = unit(np.random.default_rng(0), 3)
+  first, second, third = (opened(tmp_path) for _ in range(3))
+  append(first, "k1", rows)
+  assert append(second, "k1", rows).path == first.find("k1").path
+  append(third, "k2", rows)
+  append(third, "k1", rows)
+  assert len(opened(tmp_path)) == len(third) == 6
+  assert not list((tmp_path / "segments").glob(".*"))

@@ -1,8 +1,9 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imu2clip_jax import optim
+from imu2clip_jax import optim, trees
 
 
 def test_constant_schedule_after_warmup():
@@ -44,3 +45,14 @@ def test_long_gradients_are_clipped():
   a, _ = clipped.update(big, clipped.init(params), params)
   b, _ = plain.update(small, plain.init(params), params)
   np.testing.assert_allclose(a["w"], b["w"], rtol=1e-5)
+
+
+def test_biases_and_norms_of_stacked_blocks_are_spared():
+  stacked = {"kernel": jnp.ones((3, 2, 2)), "bias": jnp.ones((3, 2))}
+  params = {"blocks": {"up": stacked, "norm": {"scale": jnp.ones((3, 2))}}}
+  optimizer = optim.make(0.1, weight_decay=0.5)
+  updates, _ = optimizer.update(
+    jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
+  )
+  shrunk = trees.flatten(jax.tree.map(lambda x: bool((x != 0).all()), updates))
+  assert [name for name, hit in shrunk.items() if hit] == ["blocks/up/kernel"]

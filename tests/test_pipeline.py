@@ -90,6 +90,8 @@ def test_held_out_labels_and_missing_partners_are_left_out(split):
   )
   with pytest.raises(ValueError, match="no window for imu_video"):
     pipeline.training_rows(without, ("imu_video",), ())
+  alone = pipeline.training_rows(without, (), ("running",))
+  np.testing.assert_array_equal(alone, np.flatnonzero(split.labels != 1))
   with pytest.raises(ValueError, match="no label flying; the data has walking"):
     pipeline.training_rows(split, ("imu_text",), ("flying",))
 

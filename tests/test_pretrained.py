@@ -46,6 +46,19 @@ def test_another_rate_is_resampled_first(encoder):
   assert not np.allclose(a, encoder.embed(slow, 200.0), atol=1e-2)
 
 
+@pytest.mark.parametrize("rate_hz", [50.0, 200.0])
+def test_what_an_unmeasured_sensor_holds_does_not_matter(encoder, rate_hz):
+  imu, mask = motion(3, rate_hz), np.array([[1, 0], [1, 1], [0, 1]])
+  lost = imu.copy()
+  lost[0, :, 3:] = lost[2, :, :3] = np.nan
+  np.testing.assert_array_equal(
+    encoder.embed(lost, rate_hz, sensor_mask=mask),
+    encoder.embed(imu, rate_hz, sensor_mask=mask),
+  )
+  with pytest.raises(ValueError, match="imu of window 0 holds NaN"):
+    encoder.embed(lost, rate_hz)
+
+
 def test_length_is_kept_where_asked(encoder):
   raw = encoder.embed(motion(3, 50.0), 50.0, normalize=False)
   norms = np.linalg.norm(raw, axis=1, keepdims=True)

@@ -180,6 +180,43 @@ def test_finished_cell_of_another_recipe_is_refused(tmp_path):
     suite._finish(tmp_path, cell, True)
 
 
+def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
+  tmp_path, monkeypatch
+):
+  cell = suite.cells(config_lib.demo("imu_video_text"), 1)[0]
+  whole = {
+    "split": cell.config.data.test_split,
+    "protocol": "full",
+    "retrieval_official": {},
+    "recognition": {"linear_probe": {}, "fine_tune": {}},
+  }
+  named = {"recognition": {"linear_probe": {}}}
+  path = tmp_path / "cells" / cell.name / "metrics.json"
+  path.parent.mkdir(parents=True)
+
+  def finish(document, fine_tune=True):
+    path.write_text(json.dumps(document))
+    return suite._finish(tmp_path, cell, fine_tune)
+
+  assert finish(whole) == whole
+  assert finish(whole | named, fine_tune=False) == whole | named
+  assert finish(whole | {"recognition": {}})["recognition"] == {}
+
+  def train_again(*_):
+    raise NotADirectoryError("asked again")
+
+  monkeypatch.setattr(suite.train_lib, "train", train_again)
+  without = {k: v for k, v in whole.items() if k != "retrieval_official"}
+  for other in (
+    whole | named,
+    whole | {"split": "validation"},
+    whole | {"protocol": "official"},
+    without,
+  ):
+    with pytest.raises(NotADirectoryError, match="asked again"):
+      finish(other)
+
+
 def test_published_numbers_are_shares_with_a_source():
   for result in paper_results.RECOGNITION + paper_results.RETRIEVAL:
     assert result.source

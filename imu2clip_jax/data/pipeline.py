@@ -19,6 +19,8 @@ def training_rows(
 ) -> np.ndarray:
   """Return the rows that at least one of the `pairs` can learn from.
 
+  Without pairs, as in SimCLR, motion is enough.
+
   Args:
     split: the cached split.
     pairs: names of contrasted pairs, "imu_video" and "imu_text".
@@ -37,12 +39,14 @@ def training_rows(
     "imu_video": np.asarray(split.has_frames),
     "imu_text": split.has_text,
   }
-  usable = np.logical_or.reduce([exists[pair] for pair in pairs])
+  usable = np.full(len(split), not pairs)
+  for pair in pairs:
+    usable |= exists[pair]
   held_out = [split.label_names.index(name) for name in held_out_labels]
   rows = np.flatnonzero(usable & ~np.isin(split.labels, held_out))
   if not len(rows):
     raise ValueError(
-      f"split {split.name!r} has no window for {' or '.join(pairs)}"
+      f"split {split.name!r} has no window for {' or '.join(pairs) or 'motion'}"
     )
   return rows
 
