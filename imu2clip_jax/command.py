@@ -1,6 +1,7 @@
 """What every verb shares: its parser's look and its one-line errors."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -50,8 +51,31 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
   """Write a whole file or nothing: a temporary name, then a rename."""
   path = pathlib.Path(path)
   temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-  temporary.write_bytes(data)
-  os.replace(temporary, path)
+  try:
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+  except OSError as error:
+    # Named as the caller knows it.
+    raise type(error)(error.errno, error.strerror, str(path)) from error
+  finally:
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
+
+
+def read_lines(path: str, option: str) -> list[str]:
+  """Return the lines of a UTF-8 file that an option names, without empty ones.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: it is not UTF-8.
+  """
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(f"{option}: no file {path}")
+  try:
+    text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{option}: {path} is not UTF-8: {error}") from error
+  return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -177,6 +177,7 @@ def _measured(workdir):
       cells = [tables.number(f, scores[f]) for f in fields]
       rows.append([name, *cells, str(scores["n"])])
     parts += [_table(rows), f"constant: {tables.CONSTANT}."]
+  parts += [f"Note: {note}." for note in document["notes"]]
   return "\n\n".join(parts)
 
 

@@ -100,7 +100,7 @@ def write(
   Raises:
     ValueError: `out` exists and is not an empty folder.
   """
-  out = pathlib.Path(out).absolute()
+  out = pathlib.Path(out).resolve()
   check_free(out)
   num_samples = imu_lib.samples_in(config.encoder.window_s, encoder.rate_hz)
   document = {
@@ -138,6 +138,8 @@ def write(
 def check_free(out: str | os.PathLike) -> None:
   """Raise ValueError if a folder is in use already."""
   out = pathlib.Path(out)
+  if out.resolve() == pathlib.Path.cwd():
+    raise ValueError(f"{out} is the folder you are in, name a new one")
   if out.exists() and not (out.is_dir() and not any(out.iterdir())):
     raise ValueError(f"{out} exists already and is no empty folder")
 

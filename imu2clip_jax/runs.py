@@ -129,7 +129,10 @@ class Run:
 
   @functools.cached_property
   def logit_scale(self) -> float:
-    """The trained scale of the similarities, with text where it was trained."""
+    """The trained scale of the similarities, with text where it was trained.
+
+    An objective that trains none, `distill`, leaves it at its start.
+    """
     return pretrained.logit_scale(self.workdir, self.config.variant)
 
 
@@ -153,10 +156,10 @@ def open_run(workdir: str | os.PathLike) -> Run:
   if not workdir:
     raise ValueError("--workdir is missing: name the run's folder")
   encoder = pretrained.load_imu_encoder(workdir)
-  if encoder.config is None or encoder.teacher is None:
+  if not (pathlib.Path(workdir) / "run.json").is_file():
     raise ValueError(
-      f"{workdir} is an encoder without its run: its teacher is not known; "
-      "name the workdir of `imu2clip train`"
+      f"{workdir} is an encoder without its run: data and teacher are not "
+      "known; name the workdir of `imu2clip train`"
     )
   objective = encoder.config.loss.objective
   if not config_lib.has_teacher(objective):

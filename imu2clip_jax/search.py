@@ -338,6 +338,8 @@ def _read_args(argv):
     raise ValueError("give one query: a text, --imu, --image or --queries")
   if args.text is not None and not args.text.strip():
     raise ValueError("the text to look for is empty")
+  if args.text is not None and sources.is_recording_name(args.text):
+    raise FileNotFoundError(f"no file {args.text}, and it is no text to ask")
   return args
 
 
@@ -348,12 +350,9 @@ def _queries(run, args):
     return [image_query(run, args.image)]
   if args.text is not None:
     return text_queries(run, [args.text])
-  path = pathlib.Path(args.queries)
-  if not path.is_file():
-    raise FileNotFoundError(f"--queries: no file {path}")
-  texts = [line for line in path.read_text().splitlines() if line.strip()]
+  texts = command.read_lines(args.queries, "--queries")
   if not texts:
-    raise ValueError(f"--queries: {path} holds no text")
+    raise ValueError(f"--queries: {args.queries} holds no text")
   return text_queries(run, texts)
 
 
@@ -364,6 +363,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   queries = _queries(run, args)
   if args.paths:
     hop_s = run.encoder.window_s / 2 if args.hop is None else args.hop
+    if not hop_s > 0:
+      raise ValueError(f"--hop is {hop_s:g}, expected more than 0 s")
     gallery = recordings_gallery(run, args.paths, hop_s, args.gravity)
   else:
     gallery = split_gallery(run, narrated=args.queries is not None)

@@ -21,25 +21,44 @@ _SUFFIXES = (".mp4", ".mov", ".360", ".raw", ".vrs", ".csv", ".npz")
 _TABLES = ("recordings.csv", "segments.csv", "texts.csv", "dataset.json")
 # Windows embedded at once, so that hours of motion need little memory.
 _BLOCK_WINDOWS = 1024
-_RANGE = re.compile(r"(.+):(\d+(?:\.\d*)?)-(\d+(?:\.\d*)?)")
+_TIME = r"-?(?:\d+:){0,2}\d+(?:\.\d*)?"
+_RANGE = re.compile(rf"(.+?):({_TIME})-({_TIME})")
 
 
 def parse(place: str) -> tuple[pathlib.Path, tuple[float, float] | None]:
   """Split "REC:12.0-17.5" into the recording and the seconds asked for.
 
+  Times may also be as the tables show them, "1:05.0" or "1:02:05".
+
   Raises:
     ValueError: the range ends before it starts.
 
-  >>> parse("walk.csv:12-17.5")[1], parse("walk.csv")[1]
-  ((12.0, 17.5), None)
+  >>> parse("walk.csv:-0:15.0-1:05")[1], parse("walk.csv")[1]
+  ((-15.0, 65.0), None)
   """
   match = _RANGE.fullmatch(str(place))
   if match is None or pathlib.Path(place).exists():
     return pathlib.Path(place), None
-  start_s, end_s = float(match[2]), float(match[3])
+  start_s, end_s = _seconds(match[2]), _seconds(match[3])
   if end_s <= start_s:
     raise ValueError(f"{place}: the range ends before it starts")
   return pathlib.Path(match[1]), (start_s, end_s)
+
+
+def is_recording_name(text: str) -> bool:
+  """Say whether a text ends as the files of recordings do.
+
+  >>> is_recording_name("GX01.MP4"), is_recording_name("tying shoes")
+  (True, False)
+  """
+  return pathlib.Path(text).suffix.lower() in _SUFFIXES
+
+
+def _seconds(clock):
+  """Return the seconds of "12.5", "1:05.0" or "-1:02:05"."""
+  parts = [float(part) for part in clock.lstrip("-").split(":")]
+  total = sum(part * 60**i for i, part in enumerate(reversed(parts)))
+  return -total if clock.startswith("-") else total
 
 
 def embed_recording(

@@ -6,6 +6,7 @@ smoothed (`segmentation`). Written as Markdown, JSON, SubRip (.srt) and WebVTT,
 whose times count from the first video frame where the recording has a video.
 """
 
+import hashlib
 import json
 import math
 import pathlib
@@ -130,7 +131,7 @@ def timeline(
 def _check(hop_s, mean_stay_s, min_confidence, window_s):
   if not 0 < hop_s <= window_s:
     raise ValueError(f"--hop is {hop_s:g} s, expected above 0 .. {window_s:g}")
-  if not mean_stay_s >= 2 * hop_s:
+  if not 2 * hop_s <= mean_stay_s < math.inf:
     raise ValueError(
       f"--mean_stay is {mean_stay_s:g} s, expected twice the hop or more, "
       f"{2 * hop_s:g}"
@@ -210,13 +211,25 @@ def write(document: dict, folder: str | pathlib.Path) -> list[pathlib.Path]:
   return paths
 
 
+def _folder(run, document):
+  """Return the timeline's own folder, another one for each path."""
+  folder = run.workdir / "timeline" / document["recording_id"].replace("/", "_")
+  there = folder / "timeline.json"
+  if there.is_file():
+    other = json.loads(there.read_text())["path"]
+    if (
+      pathlib.Path(other).resolve() != pathlib.Path(document["path"]).resolve()
+    ):
+      place = str(pathlib.Path(document["path"]).resolve())
+      code = hashlib.sha256(place.encode()).hexdigest()[:8]
+      return folder.with_name(f"{folder.name}-{code}")
+  return folder
+
+
 def _names(args):
   texts = args.labels.split(";")
   if args.labels_file:
-    path = pathlib.Path(args.labels_file)
-    if not path.is_file():
-      raise FileNotFoundError(f"--labels_file: no file {path}")
-    texts += path.read_text().splitlines()
+    texts += command.read_lines(args.labels_file, "--labels_file")
   return list(dict.fromkeys(t.strip() for t in texts if t.strip()))
 
 
@@ -286,8 +299,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       for a, b, text in texts
       if math.isfinite(a) and math.isfinite(b)
     ]
-  name = document["recording_id"].replace("/", "_")
-  paths = write(document, args.out or run.workdir / "timeline" / name)
+  paths = write(document, args.out or _folder(run, document))
   if args.json:
     command.print_json(document)
     return 0

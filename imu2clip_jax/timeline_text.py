@@ -68,12 +68,16 @@ def for_llm(document: dict) -> str:
   The paper (section 5) lets a language model answer questions about a day from
   such a log. It states what the numbers mean, so that the model can weigh them.
   """
+  told = document.get("narrations", [])
+  narrated = (
+    "Narrations were recorded with it; nothing else" if told else "Nothing"
+  )
   lines = [
     f"Activity log of recording {_line(document['recording_id'])}, "
     f"{tables.clock(document['start_s'])} to {tables.clock(document['end_s'])} "
     "(h:mm:ss).",
     "Source: a head-worn motion sensor (accelerometer, gyroscope), named by a "
-    "model. Nothing here was seen or heard.",
+    f"model. {narrated} here was seen or heard.",
     "Each line: [from - to] activity (confidence 0..1; next guess and its "
     f'confidence). "{UNKNOWN}": the model could not tell.',
     "Names the model chose from: "
@@ -86,8 +90,8 @@ def for_llm(document: dict) -> str:
     for part in document["segments"]
   ]
   entries += [
-    (told["start_s"], told["end_s"], f'narration: "{_line(told["text"])}"')
-    for told in document.get("narrations", [])
+    (text["start_s"], text["end_s"], f'narration: "{_line(text["text"])}"')
+    for text in told
   ]
   for start_s, end_s, text in sorted(entries, key=lambda entry: entry[0]):
     ends = f"{tables.clock(start_s)} - {tables.clock(end_s)}"

@@ -91,3 +91,8 @@ def test_text_is_written_whole_or_not_at_all(tmp_path):
     command.write_text(path, "half a \ud800")
   assert json.loads(path.read_text()) == [1]
   assert list(tmp_path.iterdir()) == [path]
+  (tmp_path / "folder").mkdir()
+  for place in (tmp_path / "folder", tmp_path / "none" / "x.json"):
+    with pytest.raises(OSError, match=f"'{place}'"):
+      command.write_text(place, "text")
+  assert sorted(tmp_path.iterdir()) == [tmp_path / "folder", path]

@@ -312,11 +312,19 @@ def test_the_hub_s_own_client_fetches_what_is_needed(
   assert not (tmp_path / "encoder.stablehlo").exists()
 
 
-def test_a_folder_in_use_is_left_alone(workdir, tmp_path):
+def test_a_folder_in_use_is_left_alone(workdir, tmp_path, monkeypatch):
   (tmp_path / "notes.txt").write_text("mine")
   with pytest.raises(ValueError, match="exists already"):
     export.export(workdir, tmp_path)
   assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+  (tmp_path / "here").mkdir()
+  monkeypatch.chdir(tmp_path / "here")
+  with pytest.raises(ValueError, match="the folder you are in"):
+    export.export(workdir, ".")
+  (tmp_path / "link").symlink_to(tmp_path / "here")
+  monkeypatch.chdir(tmp_path)
+  export.export(workdir, "link")
+  assert exported.holds_export(tmp_path / "here")
 
 
 def test_an_empty_folder_is_filled(workdir, tmp_path):
@@ -350,6 +358,7 @@ def test_the_card_tells_what_was_measured(workdir, live, tmp_path):
       "text->imu": {**retrieval, **chance, "gallery": 12, "trained": True}
     },
     "recognition": {},
+    "notes": ["5 windows are not named"],
   }
   assert "Nothing was measured" in export.model_card(workdir, live)
   other = shutil.copytree(workdir, tmp_path / "run")
@@ -357,6 +366,7 @@ def test_the_card_tells_what_was_measured(workdir, live, tmp_path):
   card = export.model_card(other, live)
   assert "| text → IMU | 12.3 | 50.0 | 70.0 | 0.200 | 12 |" in card
   assert "| chance | 1.0 |" in card
+  assert "Note: 5 windows are not named." in card
   assert live.teacher["fingerprint"] in card
   assert "random: 32 train, 12 validation, 12 test windows" in card
 

@@ -15,6 +15,7 @@ from PIL import Image
 from imu2clip_jax import (
   cli,
   evaluate,
+  export,
   runs,
   search,
   search_page,
@@ -204,7 +205,8 @@ def test_the_table_shows_moments(workdir, recording, capsys):
     (["--imu=absent.csv"], "absent.csv"),
     (["--in", "absent.csv", "walking"], "no file or folder absent.csv"),
     (["walking", "--top=0"], "--top is 0"),
-    (["walking", "--hop=0", "--in", "REC"], "stride_s is 0"),
+    (["walking", "--hop=0", "--in", "REC"], "--hop is 0"),
+    (["--in", "REC", "REC", "typo.csv"], "no file typo.csv"),
     (["--imu=REC:90-400"], "is not inside its IMU"),
     (["--imu=REC:9-4"], "ends before it starts"),
   ],
@@ -369,3 +371,12 @@ def test_a_run_without_a_teacher_cannot_be_asked(workdir, capsys):
   path.write_text(json.dumps(document))
   assert cli.main(["search", "--workdir", str(workdir), "walking"]) == 1
   assert "shares no space with texts" in capsys.readouterr().err
+
+
+def test_an_export_cannot_stand_for_its_run(workdir, tmp_path, capsys):
+  export.export(workdir, tmp_path / "out")
+  place = f"--workdir={tmp_path / 'out'}"
+  assert cli.main(["search", place, "walking"]) == 1
+  assert "an encoder without its run" in capsys.readouterr().err
+  assert cli.main(["evaluate", place]) == 1
+  assert "run.json is missing" in capsys.readouterr().err

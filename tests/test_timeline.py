@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -127,6 +128,8 @@ def test_the_log_for_a_language_model_is_grounded():
   assert body[3].endswith("unknown (running 0.20; running 0.05)")
   assert body[4].endswith("unknown (no sensor measured)")
   assert "walking; running" in text
+  assert "Narrations were recorded with it; nothing else here was seen" in text
+  assert "Nothing here was seen" in timeline_text.for_llm(document())
 
 
 def test_the_verb_writes_four_files(workdir, recording, capsys):
@@ -147,8 +150,23 @@ def test_the_verb_writes_four_files(workdir, recording, capsys):
   assert "raking leaves" not in found["labels"]
 
 
+def test_recordings_of_one_name_keep_their_timelines(workdir, recording):
+  folder = workdir / "timeline"
+  other = workdir / "other" / recording.name
+  other.parent.mkdir()
+  shutil.copy(recording, other)
+  for path in (recording, other, recording, other):
+    assert cli.main(["timeline", f"--workdir={workdir}", str(path)]) == 0
+  found = {
+    json.loads((place / "timeline.json").read_text())["path"]
+    for place in folder.iterdir()
+  }
+  assert found == {str(recording), str(other)}
+  assert len(list(folder.iterdir())) == 2
+
+
 def test_the_users_own_names_and_folder(workdir, recording, tmp_path, capsys):
-  (tmp_path / "names.txt").write_text("dancing\n\nsleeping\n")
+  (tmp_path / "names.txt").write_text("\ufeffdancing\n\nsleeping\n")
   asked = [
     "timeline",
     f"--workdir={workdir}",
@@ -194,6 +212,8 @@ def test_a_gap_in_the_signal_is_unknown(workdir, recording, tmp_path):
     (["REC", "--hop=0"], "--hop is 0"),
     (["REC", "--hop=9"], "--hop is 9"),
     (["REC", "--mean_stay=1"], "--mean_stay is 1"),
+    (["REC", "--mean_stay=inf"], "--mean_stay is inf"),
+    (["REC", "--labels_file=REC"], "is not UTF-8"),
     (["REC", "--min_confidence=2"], "--min_confidence is 2"),
     (["REC", "--labels_file=absent"], "no file absent"),
     (["absent.csv"], "absent.csv"),
