@@ -13,9 +13,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import ndimage
 
-from imu2clip_jax import resampling
+from imu2clip_jax import image_motion, resampling
 from imu2clip_jax.recordings.recording import Recording
 
 # Steps of the first search; image motion and turning stay alike this long.
@@ -36,7 +35,8 @@ class Clip:
 
   Attributes:
     times_s: [K] times of consecutive frames, on the video's clock.
-    motion: [K - 1, P] pixels from each frame to the next; see `image_motion`.
+    motion: [K - 1, P] pixels from each frame to the next, as `image_motion`
+      measures them.
   """
 
   times_s: np.ndarray
@@ -105,10 +105,12 @@ def measure(
     times_s = times_s[:: max(1, round(rate_hz / _FASTEST_HZ))]
     grey = []
     for i in range(0, len(times_s), _FRAMES):
-      grey.append(shrink(recording.frames(times_s[i : i + _FRAMES])))
+      grey.append(
+        image_motion.shrink(recording.frames(times_s[i : i + _FRAMES]))
+      )
       tick(len(grey[-1]) / len(times_s) / num)
     if len(times_s) > 1:
-      clips.append(Clip(times_s, image_motion(np.concatenate(grey))))
+      clips.append(Clip(times_s, image_motion.measure(np.concatenate(grey))))
   try:
     return estimate(
       clips, recording.imu.gyro_t_s, recording.imu.gyro, max_offset_s
@@ -135,83 +137,6 @@ def to_video_clock(stamps_s, offset_s: float, drift: float) -> np.ndarray:
   array([  0., 100.])
   """
   return (np.asarray(stamps_s, np.float64) - offset_s) / (1 + drift)
-
-
-def shrink(frames: np.ndarray, width: int = 96) -> np.ndarray:
-  """Return small grey pictures of frames.
-
-  Args:
-    frames: [K, H, W, 3] uint8.
-    width: pixels, at least; pictures smaller than this keep their size.
-
-  Returns:
-    [K, h, w] float32, means of the green channel over squares.
-  """
-  green = frames[..., 1]
-  side = max(1, green.shape[2] // width)
-  h, w = (n // side * side for n in green.shape[1:])
-  squares = green[:, :h, :w].reshape(-1, h // side, side, w // side, side)
-  return squares.mean(axis=(2, 4), dtype=np.float32)
-
-
-def image_motion(grey: np.ndarray, blocks: int = 3) -> np.ndarray:
-  """Measure how each picture moved to the next, in a grid of blocks.
-
-  The whole picture's shift in whole pixels by phase correlation, then one step
-  of Lucas and Kanade (1981) in each block. Blocks are kept apart because parts
-  of the picture (hands, glasses) move with the wearer.
-
-  Args:
-    grey: [K, h, w] float.
-    blocks: along each side.
-
-  Returns:
-    [K - 1, 2 * blocks²]: shifts along x, then along y, in pixels.
-  """
-  grey = ndimage.gaussian_filter(np.asarray(grey, np.float32), (0, 0.7, 0.7))
-  before, after = grey[:-1], grey[1:]
-  count, h, w = before.shape
-  dy, dx = _whole_shift(before, after)
-  rows = np.clip(np.arange(h) + dy[:, None], 0, h - 1)
-  columns = np.clip(np.arange(w) + dx[:, None], 0, w - 1)
-  after = np.take_along_axis(after, rows[:, :, None], axis=1)
-  after = np.take_along_axis(after, columns[:, None, :], axis=2)
-  middle = (before + after) / 2
-  gx, gy = np.gradient(middle, axis=2), np.gradient(middle, axis=1)
-  gt = after - before
-
-  def total(x):
-    bh, bw = h // blocks, w // blocks
-    x = x[:, : bh * blocks, : bw * blocks]
-    return x.reshape(count, blocks, bh, blocks, bw).sum(axis=(2, 4))
-
-  xx, xy, yy = total(gx * gx), total(gx * gy), total(gy * gy)
-  xt, yt = total(gx * gt), total(gy * gt)
-  flat = 0.01 * (xx + yy).mean() + 1e-6  # blocks without texture stay still
-  xx, yy = xx + flat, yy + flat
-  area = xx * yy - xy * xy
-  # The step holds near the guess only; further out it is a cut or a blur.
-  u = dx[:, None, None] - np.clip((yy * xt - xy * yt) / area, -2, 2)
-  v = dy[:, None, None] - np.clip((xx * yt - xy * xt) / area, -2, 2)
-  return np.concatenate([u.reshape(count, -1), v.reshape(count, -1)], axis=1)
-
-
-def _whole_shift(before, after):
-  """Return (dy, dx) [K] int of whole pictures, by phase correlation."""
-  count, h, w = before.shape
-  window = np.hanning(h)[:, None] * np.hanning(w)
-  spectra = [
-    np.fft.rfft2((x - x.mean(axis=(1, 2), keepdims=True)) * window)
-    for x in (before, after)
-  ]
-  cross = spectra[0].conj() * spectra[1]
-  size = np.abs(cross)
-  cross /= size + 1e-3 * size.mean() + 1e-12
-  peak = np.fft.irfft2(cross, s=(h, w)).reshape(count, -1).argmax(axis=1)
-  dy, dx = np.unravel_index(peak, (h, w))
-  dy, dx = (dy + h // 2) % h - h // 2, (dx + w // 2) % w - w // 2
-  jump = (np.abs(dy) > h // 4) | (np.abs(dx) > w // 4)  # a cut, or nothing
-  return np.where(jump, 0, dy), np.where(jump, 0, dx)
 
 
 def estimate(
@@ -261,13 +186,13 @@ def estimate(
   if abs(offset_s) > max_offset_s:
     offset_s, confidence = np.clip(offset_s, -max_offset_s, max_offset_s), 0.0
   found = [
-    _agreement(basis, angle, (times_s * (1 + drift) + offset_s)[None])[1]
+    _correlation(basis, angle, (times_s * (1 + drift) + offset_s)[None])
     for times_s, basis in views
   ]
   return Alignment(
     float(offset_s),
     float(drift),
-    float(np.mean(np.sqrt(found))),
+    float(np.mean(found)),
     float(confidence),
     len(views),
   )
@@ -309,22 +234,30 @@ def _agreement(basis, angle, times_s):
     times_s: [N, K] times of the frames on the IMU's clock, N of them to try.
 
   Returns:
-    (mutual information [N] in nats, square [N] of the largest canonical
-    correlation, freed of what chance gives).
+    mutual information [N] in nats.
   """
-  rates = angle.rates(times_s)
-  rates -= rates.mean(axis=1, keepdims=True)
-  count = len(basis)
-  whole = np.einsum("nki,nkj->nij", rates, rates)
-  whole += count * _NOISE**2 * np.eye(3)
-  shared = np.einsum("kp,nki->npi", basis, rates)
-  shared = np.einsum("npi,npj->nij", shared, shared)
+  whole, shared, _ = _squares(basis, angle, times_s)
   rest = np.linalg.slogdet(whole - shared)[1]
-  information = count / 2 * (np.linalg.slogdet(whole)[1] - rest)
+  return len(basis) / 2 * (np.linalg.slogdet(whole)[1] - rest)
+
+
+def _correlation(basis, angle, times_s):
+  """Return the largest canonical correlation [N], freed of chance's share."""
+  whole, shared, rates = _squares(basis, angle, times_s)
   root = np.linalg.inv(np.linalg.cholesky(whole))
   square = np.linalg.eigvalsh(root @ shared @ root.transpose(0, 2, 1))[:, -1]
   square = 1 - (1 - square) / (1 - _chance(basis, rates))
-  return information, np.clip(square, 0, 1)
+  return np.sqrt(np.clip(square, 0, 1))
+
+
+def _squares(basis, angle, times_s):
+  """Return the turning's squares, what the motion explains, and its rates."""
+  rates = angle.rates(times_s)
+  rates -= rates.mean(axis=1, keepdims=True)
+  whole = np.einsum("nki,nkj->nij", rates, rates)
+  whole += len(basis) * _NOISE**2 * np.eye(3)
+  shared = np.einsum("kp,nki->npi", basis, rates)
+  return whole, np.einsum("npi,npj->nij", shared, shared), rates
 
 
 def _chance(basis, rates):
@@ -343,7 +276,7 @@ def _curve(view, angle, shifts):
   """Information at every shift, above what chance gives."""
   times_s, basis = view
   parts = [
-    _agreement(basis, angle, times_s + shifts[i : i + 256, None])[0]
+    _agreement(basis, angle, times_s + shifts[i : i + 256, None])
     for i in range(0, len(shifts), 256)
   ]
   curve = np.concatenate(parts)
@@ -382,7 +315,7 @@ def _refine(views, angle, offset_s, drift, width_s, with_drift):
   for times_s, basis in views:
     base = times_s * (1 + drift) + offset_s
     shifted = base + x[:, None] + y[:, None] * (times_s - centre) / span
-    total += _agreement(basis, angle, shifted)[0]
+    total += _agreement(basis, angle, shifted)
   terms = [np.ones_like(x), x, x * x]
   if with_drift:
     terms += [y, y * y, x * y]

@@ -93,9 +93,9 @@ def clean_together(
       )
       t_s, parts = taken(near)
   step_s = typical_step(t_s)
-  first = _one_sample_each(t_s, step_s)
-  if len(first) == len(t_s):
+  if (np.diff(t_s) > _SAME_SHARE * step_s).all():
     return t_s, parts, step_s
+  first = _one_sample_each(t_s, step_s)
   count = np.diff(first, append=len(t_s))
   t_s = np.add.reduceat(t_s, first) / count
   for i, values in enumerate(parts):
@@ -119,8 +119,6 @@ def _near_the_others(t_s):
 def _one_sample_each(t_s, step_s):
   """Return where each sample of sorted stamps begins, also if it came twice."""
   first = np.append(0, np.flatnonzero(np.diff(t_s) > _SAME_SHARE * step_s) + 1)
-  if len(first) == len(t_s):
-    return first
   ends = np.append(first[1:], len(t_s))
   stretches = t_s[ends - 1] - t_s[first] > _STRETCH_STEPS * step_s
   found = [first]

@@ -18,6 +18,7 @@ FLOORS = [
   [
     "resampling",
     "imu",
+    "image_motion",
     "schema",
     "loss_tiles",
     "losses",

@@ -538,9 +538,7 @@ def run(capsys, *argv):
 
 def test_json_is_one_document_on_stdout(world, capsys, monkeypatch):
   workdir, encoder, _ = world
-  monkeypatch.setattr(
-    evaluate.pretrained, "load_imu_encoder", lambda _, **__: encoder
-  )
+  monkeypatch.setattr(evaluate.pretrained, "load_run", lambda *_, **__: encoder)
   code, out, _ = run(capsys, f"--workdir={workdir}", "--json", "--no-fine-tune")
   assert code == 0
   assert json.loads(out) == json.loads((workdir / "metrics.json").read_text())
@@ -548,9 +546,7 @@ def test_json_is_one_document_on_stdout(world, capsys, monkeypatch):
 
 def test_tables_name_teacher_gallery_and_chance(world, capsys, monkeypatch):
   workdir, encoder, _ = world
-  monkeypatch.setattr(
-    evaluate.pretrained, "load_imu_encoder", lambda _, **__: encoder
-  )
+  monkeypatch.setattr(evaluate.pretrained, "load_run", lambda *_, **__: encoder)
   code, out, _ = run(
     capsys,
     f"--workdir={workdir}",
@@ -583,9 +579,7 @@ def test_bad_input_is_one_line_and_exit_code_1(capsys, argv, message):
 
 def test_missing_split_is_one_line(world, capsys, monkeypatch):
   workdir, encoder, _ = world
-  monkeypatch.setattr(
-    evaluate.pretrained, "load_imu_encoder", lambda _, **__: encoder
-  )
+  monkeypatch.setattr(evaluate.pretrained, "load_run", lambda *_, **__: encoder)
   code, _, err = run(capsys, f"--workdir={workdir}", "--split=dusk")
   assert code == 1
   assert "no split 'dusk'" in err
