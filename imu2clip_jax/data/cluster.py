@@ -47,5 +47,9 @@ def write_parts(
       | "recordings"
       >> beam.Create([(e, parts.part_path(folder, e)) for e in entries])
       | "spread" >> beam.Reshuffle()
-      | "cut" >> beam.MapTuple(parts.write, options)
+      | "cut" >> beam.Map(_write, options)
     )
+
+
+def _write(part, options):
+  return parts.write(*part, options)
