@@ -56,7 +56,8 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     os.replace(temporary, path)
   except OSError as error:
     # Named as the caller knows it.
-    raise type(error)(error.errno, error.strerror, str(path)) from error
+    why = error.strerror or str(error)
+    raise OSError(error.errno, why, str(path)) from error
   finally:
     with contextlib.suppress(OSError):
       temporary.unlink(missing_ok=True)

@@ -244,7 +244,8 @@ def _state(path):
     # P01_01-accl.csv is read together with P01_01-gyro.csv.
     stem = path.stem.rsplit("-", 1)[0]
     files = {p for p in path.parent.iterdir() if p.name.startswith(stem)}
-    files |= {path.parent / name for name in _TABLES}
+    above = path.absolute().parents
+    files |= {folder / name for folder in above for name in _TABLES}
     files = sorted(p for p in files if p.is_file())
   stats = [(str(p), p.stat()) for p in files]
   return [[name, s.st_size, s.st_mtime_ns] for name, s in stats]

@@ -80,7 +80,9 @@ def open_file(path, video_path=None, texts=None) -> recording_lib.Recording:
   """Open one CSV or npz of a folder, with what the tables say about it.
 
   Args:
-    path: the file; its folder is the nearest one above with a recordings.csv.
+    path: the file. The tables are those of the nearest folder above it that has
+      a recordings.csv, dataset.json too, unless one lies beside a file that
+      recordings.csv does not list.
     video_path: its video, in place of the one that recordings.csv names.
     texts: list of (start_s, end_s, text) on the file's clock, in place of those
       in texts.csv.
@@ -91,7 +93,7 @@ def open_file(path, video_path=None, texts=None) -> recording_lib.Recording:
   path = pathlib.Path(path)
   above = path.absolute().parents
   root = next((f for f in above if (f / "recordings.csv").is_file()), above[0])
-  options = {"recording_id": path.stem, "wearer_id": ""}
+  home, options = path.parent, {"recording_id": path.stem, "wearer_id": ""}
   if (root / "recordings.csv").is_file():
     table, name = root / "recordings.csv", path.absolute().relative_to(root)
     rows = parsing.rows(table, ["file", "wearer"])
@@ -99,6 +101,7 @@ def open_file(path, video_path=None, texts=None) -> recording_lib.Recording:
     narrations = _by_file(root / "texts.csv", "text", rows)
     for row in rows:
       if pathlib.PurePosixPath(row["file"]) == name:
+        home = root
         options = _from_row(table, row) | {
           "segments": segments[row["file"]] if segments else [],
           "texts": narrations[row["file"]] if narrations else [],
@@ -107,7 +110,8 @@ def open_file(path, video_path=None, texts=None) -> recording_lib.Recording:
     options["video_path"] = pathlib.Path(video_path)
   if texts is not None:
     options["texts"] = texts
-  return read(path, csv_layout.load(root), **options)
+  layout = csv_layout.load(home) or csv_layout.load(root)
+  return read(path, layout, **options)
 
 
 def _from_row(table, row):
