@@ -68,6 +68,13 @@ def ran(monkeypatch):
   return names
 
 
+@pytest.fixture
+def cheap(monkeypatch):
+  """Traces no encoder for what it costs."""
+  cost = {"parameters": 1, "mflop": 1.0}
+  monkeypatch.setattr(suite, "_cost", lambda *_: cost)
+
+
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize("recipe", ["demo", "classyglass_imu_text_i2c"])
 def test_cells_are_variants_by_seed_and_every_baseline(recipe):
@@ -85,14 +92,18 @@ def test_cells_are_variants_by_seed_and_every_baseline(recipe):
     assert seeds == (3 if three else 1), row
   for cell in cells:
     config_lib.check(cell.config)
+  for encoder, window_s in {
+    (encoders.from_config(c.config.encoder, 64), c.config.encoder.window_s)
+    for c in cells
+  }:
     # Sizes fit: nothing is computed.
-    encoder = encoders.from_config(cell.config.encoder, 64)
-    encoder.param_shapes(round(encoder.rate_hz * cell.config.encoder.window_s))
+    encoder.param_shapes(round(encoder.rate_hz * window_s))
   assert config_lib.to_json(config) == before
   with pytest.raises(ValueError, match="--seeds is 0"):
     suite.cells(config, 0)
 
 
+@pytest.mark.usefixtures("cheap")
 def test_broken_cell_is_told_and_finished_ones_are_not_run_again(ran, tmp_path):
   config = config_lib.demo("imu_video_text")
   first = suite.run(tmp_path, config, seeds=2)
@@ -108,6 +119,7 @@ def test_broken_cell_is_told_and_finished_ones_are_not_run_again(ran, tmp_path):
   assert "loss is not finite" in (tmp_path / "suite.md").read_text()
 
 
+@pytest.mark.usefixtures("cheap")
 def test_tables_have_spread_stars_floors_and_published_rows(ran, tmp_path):
   made = suite.run(tmp_path, config_lib.demo("imu_video_text"), seeds=2)
   text = suite_tables.text(made)
