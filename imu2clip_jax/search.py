@@ -336,10 +336,11 @@ def _read_args(argv):
     args.text, asked = args.paths.pop(), 1
   if asked != 1:
     raise ValueError("give one query: a text, --imu, --image or --queries")
-  if args.text is not None and not args.text.strip():
-    raise ValueError("the text to look for is empty")
-  if args.text is not None and sources.is_recording_name(args.text):
-    raise FileNotFoundError(f"no file {args.text}, and it is no text to ask")
+  if args.text is not None:
+    if not args.text.strip():
+      raise ValueError("the text to look for is empty")
+    if sources.is_recording_name(args.text):
+      raise FileNotFoundError(f"no file {args.text}, and it is no text to ask")
   return args
 
 

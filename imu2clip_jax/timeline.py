@@ -216,12 +216,10 @@ def _folder(run, document):
   folder = run.workdir / "timeline" / document["recording_id"].replace("/", "_")
   there = folder / "timeline.json"
   if there.is_file():
+    own = pathlib.Path(document["path"]).resolve()
     other = json.loads(there.read_text())["path"]
-    if (
-      pathlib.Path(other).resolve() != pathlib.Path(document["path"]).resolve()
-    ):
-      place = str(pathlib.Path(document["path"]).resolve())
-      code = hashlib.sha256(place.encode()).hexdigest()[:8]
+    if pathlib.Path(other).resolve() != own:
+      code = hashlib.sha256(str(own).encode()).hexdigest()[:8]
       return folder.with_name(f"{folder.name}-{code}")
   return folder
 
