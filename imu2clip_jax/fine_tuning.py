@@ -86,24 +86,9 @@ def fine_tune(
   )
 
   read = encoder.features if by_wearer else encoder.apply
-
-  def loss(params, index, imu, sensor_mask, labels, moments):
-    targets = jax.nn.one_hot(labels, len(label_names))
-    targets = optax.smooth_labels(targets, label_smoothing)
-    if change is not None:
-      imu, sensor_mask = change(index, imu, sensor_mask)
-    if mixup:
-      key = jax.random.fold_in(jax.random.key(seed), index)
-      # Who wears a mixed window is mixed alike.
-      both = jnp.concatenate([targets, moments], 1)
-      imu, both = augment.mixup(key, imu, both, mixup)
-      targets, moments = jnp.split(both, [len(label_names)], 1)
-    x = read(params["encoder"], imu, sensor_mask=sensor_mask)
-    if by_wearer:
-      mean, spread = jnp.split(moments, 2, axis=1)
-      x = (x - mean) / spread
-    z = x @ params["kernel"] + params["bias"][None, :]
-    return optax.softmax_cross_entropy(z, targets).mean()
+  loss = _make_loss(
+    read, len(label_names), change, mixup, label_smoothing, seed
+  )
 
   @jax.jit
   def step(params, mean, opt_state, *batch):
@@ -150,6 +135,33 @@ def fine_tune(
   predictions = _named(embed, best, test, rows, by_wearer)
   scores = recognition.score(test["labels"], predictions, label_names)
   return scores | {"step": kept}, predictions, best["encoder"]
+
+
+def _make_loss(read, classes, change, mixup, label_smoothing, seed):
+  """Return loss(params, step index, imu, sensor_mask, labels, moments).
+
+  `moments` [B, 2 W] are mean and spread of each window's wearer, or [B, 0].
+  """
+
+  def loss(params, index, imu, sensor_mask, labels, moments):
+    targets = jax.nn.one_hot(labels, classes)
+    targets = optax.smooth_labels(targets, label_smoothing)
+    if change is not None:
+      imu, sensor_mask = change(index, imu, sensor_mask)
+    if mixup:
+      key = jax.random.fold_in(jax.random.key(seed), index)
+      # Who wears a mixed window is mixed alike.
+      both = jnp.concatenate([targets, moments], 1)
+      imu, both = augment.mixup(key, imu, both, mixup)
+      targets, moments = jnp.split(both, [classes], 1)
+    x = read(params["encoder"], imu, sensor_mask=sensor_mask)
+    if moments.shape[1]:
+      mean, spread = jnp.split(moments, 2, axis=1)
+      x = (x - mean) / spread
+    z = x @ params["kernel"] + params["bias"][None, :]
+    return optax.softmax_cross_entropy(z, targets).mean()
+
+  return loss
 
 
 def _named(embed, params, part, rows, by_wearer):
