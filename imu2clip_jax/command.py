@@ -6,7 +6,8 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 
 
 def parser(
@@ -30,9 +31,11 @@ def run(
 
   ValueError, OSError and FloatingPointError are what the package raises for
   input that a user can mend; anything else is a defect and keeps its traceback.
+  What the package warns of is one line on stderr, too.
   """
   try:
-    return main(argv) or 0
+    with _plain_warnings():
+      return main(argv) or 0
   except (ValueError, OSError, FloatingPointError) as error:
     if os.environ.get("IMU2CLIP_TRACEBACK"):
       raise
@@ -45,6 +48,23 @@ def run(
       file=sys.stderr,
     )
     return 130
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+  """Show a UserWarning without the place in the code that it came from."""
+  with warnings.catch_warnings():
+    shown = warnings.showwarning
+
+    def show(message, category, *place):
+      if category is not UserWarning:
+        shown(message, category, *place)
+        return
+      text = " ".join(str(message).split())
+      print(f"imu2clip: warning: {text}", file=sys.stderr)
+
+    warnings.showwarning = show
+    yield
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:

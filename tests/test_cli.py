@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -82,6 +83,20 @@ def test_the_module_runs_as_a_program():
   done = run_cli("--version")
   assert done.returncode == 0
   assert done.stdout.strip().endswith(imu2clip_jax.__version__)
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code(capsys):
+  def warn(argv):
+    del argv
+    warnings.warn("a.csv: an axis\n  was lost", stacklevel=1)
+
+  with warnings.catch_warnings():
+    warnings.simplefilter("always")
+    before = warnings.showwarning
+    assert command.run(warn) == 0
+    assert warnings.showwarning is before
+  expected = "imu2clip: warning: a.csv: an axis was lost\n"
+  assert capsys.readouterr().err == expected
 
 
 def test_text_is_written_whole_or_not_at_all(tmp_path):
