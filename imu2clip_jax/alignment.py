@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from imu2clip_jax import image_motion, resampling
+from imu2clip_jax import image_motion, stamps
 from imu2clip_jax.recordings.recording import Recording
 
 # Steps of the first search; image motion and turning stay alike this long.
@@ -202,7 +202,7 @@ class _Angle:
   """The gyroscope's integral, to be read at any time."""
 
   def __init__(self, gyro_t_s, gyro):
-    self.t_s, gyro = resampling.clean(gyro_t_s, gyro)
+    self.t_s, gyro = stamps.clean(gyro_t_s, gyro)
     if len(self.t_s) < 2:
       raise ValueError("the gyroscope has no usable samples")
     steps = np.diff(self.t_s)[:, None] * (gyro[1:] + gyro[:-1]) / 2

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from imu2clip_jax import resampling
+from imu2clip_jax import resampling, stamps
 
 GRAVITY = 9.80665  # m/s², CGPM 1901
 # Sensors that start, or end, within this do so together.
@@ -113,7 +113,7 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
   """Join two sensors by time on one uniform grid.
 
   Args:
-    accel_t_s: [Ma] seconds, any order, NaN allowed (see `resampling.clean`).
+    accel_t_s: [Ma] seconds, any order, NaN allowed (see `stamps.clean`).
     accel: [Ma, 3] m/s².
     gyro_t_s: [Mg] seconds.
     gyro: [Mg, 3] rad/s.
@@ -163,13 +163,13 @@ def _sensors(accel_t_s, accel, gyro_t_s, gyro):
   Sensors that share their clock, as in most files, make one stream of six.
   """
   parts = [np.asarray(x, np.float64) for x in (accel, gyro)]
-  usable = [resampling.usable(values) for values in parts]
+  usable = [stamps.usable(values) for values in parts]
   one_clock = np.array_equal(accel_t_s, gyro_t_s, equal_nan=True)
   if one_clock and np.array_equal(*usable):
-    clean = resampling.clean_together(accel_t_s, parts, usable[0])
+    clean = stamps.clean_together(accel_t_s, parts, usable[0])
     return [(slice(0, 2), *clean)]
   return [
-    (slice(i, i + 1), *resampling.clean_together(t_s, [values], keep))
+    (slice(i, i + 1), *stamps.clean_together(t_s, [values], keep))
     for i, (t_s, values, keep) in enumerate(
       zip((accel_t_s, gyro_t_s), parts, usable, strict=True)
     )

@@ -6,20 +6,12 @@ by a straight line and reported; nothing is ever filled with zeros.
 """
 
 import math
-import warnings
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import signal
 
-# A stamp belongs to no recording that is further from the median one than 1 h
-# and 20 times the time that all samples take, or that an hour without samples
-# parts from the others, with less than this share of them.
-_FAR_S, _FAR_TIMES, _STRAY_SHARE = 3600.0, 20.0, 1e-3
-# Stamps closer than this share of the typical step are one sample, twice;
-# where that would make one of a stretch this many steps long, it was sampled
-# faster.
-_SAME_SHARE, _STRETCH_STEPS = 0.25, 2.0
+from imu2clip_jax import stamps
+
 # Steps longer than both are gaps: 3 typical steps, 50 ms.
 _GAP_STEPS, _GAP_S = 3.0, 0.05
 # Steps longer than this many typical ones are bridged by a straight line: a
@@ -27,140 +19,11 @@ _GAP_STEPS, _GAP_S = 3.0, 0.05
 _HOLE_STEPS = 2.5
 # Samples a polynomial goes through.
 NODES = 8
+# So many samples are a stretch, so many times faster is another rate: jitter
+# and samples that come in bundles are not.
+_STRETCH, _FASTER = 128, 1.5
 # Numbers that stay in a core's cache, and what the low-pass filter leaves.
 _BLOCK, _ATTENUATION_DB = 128 << 10, 60
-
-
-def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
-  """Sort samples by time and leave out those that cannot be placed.
-
-  NaN or infinite stamps are dropped, as are values that float32 cannot hold
-  and, with a warning, stamps hours away from the others. Samples closer
-  together than a quarter of the typical step are averaged (duplicates, batches
-  with one stamp).
-
-  Args:
-    t_s: [N] seconds, any order.
-    values: [N, C], float32 or what becomes float64.
-
-  Returns:
-    (t_s [M] float64, strictly increasing; values [M, C] float32 or float64).
-    What is clean already comes back as it is, not copied.
-
-  >>> clean([0.2, 0.0, 0.1, 0.1, np.nan], [[3.0], [1], [1], [3], [9]])[1].T
-  array([[1., 2., 3.]])
-  """
-  values = np.asarray(values)
-  if values.dtype != np.float32:
-    values = values.astype(np.float64, copy=False)
-  t_s, (values,), _ = clean_together(t_s, [values], usable(values))
-  return t_s, values
-
-
-def clean_together(
-  t_s, parts: Sequence[np.ndarray], keep: np.ndarray
-) -> tuple[np.ndarray, list[np.ndarray], float]:
-  """Do what `clean` does with several arrays of one clock.
-
-  Args:
-    t_s: [N] seconds.
-    parts: arrays [N, C].
-    keep: [N] bool, which rows are `usable`.
-
-  Returns:
-    t_s [M], the parts [M, C], `typical_step(t_s)`.
-  """
-  t_s, parts = np.asarray(t_s, np.float64), list(parts)
-  keep = keep & np.isfinite(t_s)
-
-  def taken(rows):
-    return t_s[rows], [values[rows] for values in parts]
-
-  if not keep.all():
-    t_s, parts = taken(keep)
-  if not len(t_s):
-    return t_s, parts, 0.0
-  if (t_s[1:] < t_s[:-1]).any():
-    t_s, parts = taken(np.argsort(t_s, kind="stable"))
-  if t_s[-1] - t_s[0] > _FAR_S:
-    near = _near_the_others(t_s)
-    if not near.all():
-      warnings.warn(
-        f"{np.count_nonzero(~near)} of {len(near)} samples are left out: their "
-        f"stamps lie hours away from the others, which run from "
-        f"{t_s[near][0]:g} to {t_s[near][-1]:g} s",
-        stacklevel=2,
-      )
-      t_s, parts = taken(near)
-  step_s = typical_step(t_s)
-  if (np.diff(t_s) > _SAME_SHARE * step_s).all():
-    return t_s, parts, step_s
-  first = _one_sample_each(t_s, step_s)
-  count = np.diff(first, append=len(t_s))
-  t_s = np.add.reduceat(t_s, first) / count
-  for i, values in enumerate(parts):
-    total = np.add.reduceat(values, first, axis=0, dtype=np.float64)
-    parts[i] = (total / count[:, None]).astype(values.dtype)
-  return t_s, parts, typical_step(t_s)
-
-
-def _near_the_others(t_s):
-  """Say which of sorted stamps belong to the recording."""
-  middle_s = t_s[len(t_s) // 2]
-  far_s = _FAR_S + _FAR_TIMES * len(t_s) * typical_step(t_s)
-  near = np.abs(t_s - middle_s) <= far_s
-  first = np.append(0, np.flatnonzero(np.diff(t_s) > _FAR_S) + 1)
-  counts = np.diff(first, append=len(t_s))
-  # The middle one stays, also where all are far apart.
-  stray = np.repeat(counts < _STRAY_SHARE * len(t_s), counts)
-  return near & (~stray | (t_s == middle_s))
-
-
-def _one_sample_each(t_s, step_s):
-  """Return where each sample of sorted stamps begins, also if it came twice."""
-  first = np.append(0, np.flatnonzero(np.diff(t_s) > _SAME_SHARE * step_s) + 1)
-  ends = np.append(first[1:], len(t_s))
-  stretches = t_s[ends - 1] - t_s[first] > _STRETCH_STEPS * step_s
-  found = [first]
-  for begin, end in zip(first[stretches], ends[stretches], strict=True):
-    own = t_s[begin:end]
-    found.append(begin + _one_sample_each(own, typical_step(own)))
-  return np.unique(np.concatenate(found))
-
-
-def usable(values: np.ndarray) -> np.ndarray:
-  """Say which rows of [N, C] float32 holds: no NaN, infinity or overflow."""
-  largest = np.finfo(np.float32).max
-  with np.errstate(all="ignore"):
-    # One number tells of nearly every recording that all of its rows are.
-    if np.einsum("nc,nc->", values, values) < largest:
-      return np.ones(len(values), bool)
-    return (np.abs(values) <= largest).all(axis=1)
-
-
-def typical_step(t_s) -> float:
-  """Return the median positive step of sorted stamps, 0 if there is none.
-
-  >>> typical_step(np.array([0.0, 0.25, 0.25, 0.5, 9.0]))
-  0.25
-  """
-  steps = np.diff(t_s)
-  if not (steps > 0).all():
-    steps = steps[steps > 0]
-  if not steps.size:
-    return 0.0
-  # As np.median, in a third of the time: of many steps only those near the
-  # median of a few are put in order.
-  places = np.array([(steps.size - 1) // 2, steps.size // 2])
-  few = np.sort(steps[::64])
-  margin = len(few) * 2 // 5
-  least, most = few[margin], few[-1 - margin]
-  near = steps[(least <= steps) & (steps <= most)]
-  before = np.count_nonzero(steps < least)
-  if before <= places[0] and places[1] < before + near.size:
-    steps, places = near, places - before
-  steps.partition(places)
-  return float(steps[places].mean())
 
 
 def resample(
@@ -177,15 +40,16 @@ def resample(
   or, where the source is more than 5 % faster, at the whole multiple of it that
   reaches the source's rate and then low-pass filtered: a Kaiser filter without
   delay, flat to 0.1 % up to 0.8 of the new Nyquist frequency and 60 dB down
-  above it.
+  above it. A stretch that is sampled much faster than the rest counts as the
+  source's rate.
 
   Args:
-    t_s: [N] strictly increasing seconds, N >= 1 (see `clean`).
+    t_s: [N] strictly increasing seconds, N >= 1 (see `stamps.clean`).
     values: [N, C], or a list of arrays whose channels stand side by side.
     rate_hz: rate of the grid; any positive number.
     first: index of the first grid sample; it lies at first / rate_hz.
     num_samples: number of grid samples.
-    step_s: `typical_step(t_s)`, where it is known.
+    step_s: `stamps.typical_step(t_s)`, where it is known.
 
   Returns:
     (values [num_samples, C] float32, real [num_samples] bool). A grid sample is
@@ -194,8 +58,8 @@ def resample(
     Values that are not real lie on a straight line across the gap, or repeat
     the first or last sample.
   """
-  step_s = typical_step(t_s) if step_s is None else step_s
-  factor, reach = filter_reach(step_s, rate_hz)
+  step_s = stamps.typical_step(t_s) if step_s is None else step_s
+  factor, reach = filter_reach(_fastest_step(t_s, step_s), rate_hz)
   fine = _interpolate(
     t_s,
     values if isinstance(values, list) else [values],
@@ -211,6 +75,13 @@ def resample(
     skip = 2 * reach // factor
     fine = fine[skip : skip + num_samples]
   return fine, _real(t_s, rate_hz, first, num_samples, step_s)
+
+
+def _fastest_step(t_s, step_s):
+  """Return the typical step, or that of a stretch of far shorter ones."""
+  span_s = t_s[_STRETCH::_STRETCH] - t_s[:-_STRETCH:_STRETCH]
+  fastest_s = span_s.min(initial=math.inf) / _STRETCH
+  return fastest_s if fastest_s < step_s / _FASTER else step_s
 
 
 def filter_reach(step_s: float, rate_hz: float) -> tuple[int, int]:
@@ -320,12 +191,12 @@ def _read(t, values, edges, smooth, at, out):
   left = np.repeat(np.arange(count), owned)
   if smooth.any():
     with np.errstate(all="ignore"):  # across holes, where nothing is used
-      stamps = np.lib.stride_tricks.sliding_window_view(t, count)
+      nodes_t = np.lib.stride_tricks.sliding_window_view(t, count)
       scale = _scale(t)
       # The first output of each; one that owns none takes the next one's.
       own = at[np.minimum(edges[:-1], len(at) - 1)]
       away = np.empty((NODES, count), np.float32)
-      np.subtract(own, stamps, out=away, casting="same_kind")
+      np.subtract(own, nodes_t, out=away, casting="same_kind")
       nodes = [values[:, j : j + count] for j in range(NODES)]
       found = _combine(scale, away, nodes)
       found = np.ascontiguousarray(found.T)

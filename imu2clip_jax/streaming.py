@@ -20,7 +20,7 @@ import math
 import numpy as np
 
 from imu2clip_jax import imu as imu_lib
-from imu2clip_jax import pretrained, resampling
+from imu2clip_jax import pretrained, resampling, stamps
 
 # A stamp so far ahead is an error of the clock, or another recording.
 _FARTHEST_S = 3600.0
@@ -231,8 +231,8 @@ class ImuStream:
       settled = np.searchsorted(
         self._t_s, self._t_s[-1] - self._late_s, side="right"
       )
-    clean = resampling.clean(self._t_s[:settled], self._imu[:settled])
-    step_s = resampling.typical_step(clean[0])
+    clean = stamps.clean(self._t_s[:settled], self._imu[:settled])
+    step_s = stamps.typical_step(clean[0])
     windows = []
     while (window := self._cut(*clean, step_s, last)) is not None:
       windows += [window] if window[2] >= self._min_coverage - 1e-9 else []
@@ -281,7 +281,7 @@ class ImuStream:
     first = int(np.rint(start_s * rate_hz))
     wanted = np.arange(first, first + self._num_samples)
     # The grid's ends: beyond them it is repeated, and not real.
-    end_s = t_s[-1] + resampling.typical_step(t_s)
+    end_s = t_s[-1] + stamps.typical_step(t_s)
     begin, end = (math.ceil(s * rate_hz - 1e-6) for s in (t_s[0], end_s))
     rows = np.clip(wanted, begin, max(end - 1, begin))
     values, real = resampling.resample(

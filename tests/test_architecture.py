@@ -16,6 +16,7 @@ MAX_LINES = 400
 # floor only from those listed before it.
 FLOORS = [
   [
+    "stamps",
     "resampling",
     "imu",
     "image_motion",
