@@ -120,14 +120,26 @@ def measure(
 
 
 def correct(recording: Recording, alignment: Alignment) -> Recording:
-  """Return a recording whose IMU stamps are on the video's clock."""
-  offset_s, drift = alignment.offset_s, alignment.drift
+  """Return a recording whose IMU stamps are on the video's clock.
+
+  So are texts and labels then, wherever they were timed.
+  """
+
+  def moved(stamps_s):
+    return to_video_clock(stamps_s, alignment.offset_s, alignment.drift)
+
+  def told(marks):
+    return [(*moved(ends).tolist(), what) for *ends, what in marks]
+
   imu = dataclasses.replace(
     recording.imu,
-    accel_t_s=to_video_clock(recording.imu.accel_t_s, offset_s, drift),
-    gyro_t_s=to_video_clock(recording.imu.gyro_t_s, offset_s, drift),
+    accel_t_s=moved(recording.imu.accel_t_s),
+    gyro_t_s=moved(recording.imu.gyro_t_s),
   )
-  return dataclasses.replace(recording, imu=imu)
+  marks = {}
+  if recording.told_by_imu:
+    marks = {"texts": told(recording.texts), "labels": told(recording.labels)}
+  return dataclasses.replace(recording, imu=imu, **marks)
 
 
 def to_video_clock(stamps_s, offset_s: float, drift: float) -> np.ndarray:

@@ -121,6 +121,8 @@ def table(summary: dict) -> str:
     )
     for row in rows
   ]
+  empty = [split for split, count in counts.items() if not count["kept"]]
+  lines += [f"left out split {split}: it has no window" for split in empty]
   for recording, error in summary["failed"].items():
     lines.append(f"left out {recording}: {error}")
   for recording, warnings in summary["warnings"].items():

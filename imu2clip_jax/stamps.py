@@ -24,8 +24,8 @@ def clean(t_s, values) -> tuple[np.ndarray, np.ndarray]:
 
   NaN or infinite stamps are dropped, as are values that float32 cannot hold
   and, with a warning, stamps hours away from the others. Samples closer
-  together than about a quarter of the typical step are averaged (duplicates, batches
-  with one stamp).
+  together than about a quarter of the typical step are averaged (duplicates,
+  batches with one stamp).
 
   Args:
     t_s: [N] seconds, any order.

@@ -1,5 +1,6 @@
 """Offset and drift between IMU and video: arrays, real footage, the world."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -169,11 +170,22 @@ def test_corrected_stamps_are_on_the_videos_clock():
   true_s = np.arange(50) / 10
   late = true_s * 1.01 + 0.8
   values = np.ones((50, 3))
-  recording = Recording("x", "", Imu(late, values, late, values, "device"))
+  marks = [(float(late[10]), float(late[20]), "walks")]
+  recording = Recording(
+    "x", "", Imu(late, values, late, values, "device"), None, marks, marks
+  )
   found = alignment.Alignment(0.8, 0.01, 1.0, 1.0, 1)
-  imu = alignment.correct(recording, found).imu
-  np.testing.assert_allclose(imu.accel_t_s, true_s, atol=1e-12)
-  np.testing.assert_allclose(imu.gyro_t_s, true_s, atol=1e-12)
+  fixed = alignment.correct(recording, found)
+  np.testing.assert_allclose(fixed.imu.accel_t_s, true_s, atol=1e-12)
+  np.testing.assert_allclose(fixed.imu.gyro_t_s, true_s, atol=1e-12)
+  assert fixed.texts == fixed.labels == marks
+  # Timed by the IMU, they go with it.
+  recording = dataclasses.replace(recording, told_by_imu=True)
+  fixed = alignment.correct(recording, found)
+  for found in (fixed.texts, fixed.labels):
+    ((start_s, end_s, text),) = found
+    assert text == "walks"
+    np.testing.assert_allclose([start_s, end_s], [1.0, 2.0], atol=1e-12)
 
 
 def check_world(duration_s, size, video_rate_hz, offset_s, drift):

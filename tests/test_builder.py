@@ -278,6 +278,8 @@ def test_wrong_units_are_noticed():
   [
     {"window_s": 0.0},
     {"rate_hz": -1.0},
+    {"rate_hz": float("inf")},
+    {"stride_s": float("nan")},
     {"rule": "random"},
     {"min_coverage": 1.5},
     {"num_frames": -1},
@@ -457,7 +459,13 @@ def from_file(path, gain, name, wearer):
   return dataclasses.replace(recording, imu=scaled)
 
 
-def test_what_was_cut_from_other_input_is_cut_again(tmp_path):
+def killed(cutter, *others):
+  list(cutter.records("train"))
+  cutter.close()
+  raise KeyboardInterrupt
+
+
+def test_what_was_cut_from_other_input_is_cut_again(tmp_path, monkeypatch):
   raw = tmp_path / "raw"
   raw.mkdir()
   for name in ("r0", "r2"):
@@ -470,8 +478,10 @@ def test_what_was_cut_from_other_input_is_cut_again(tmp_path):
     ]
 
   (raw / "r2").write_text("broken")
-  with pytest.raises(ValueError, match="'validation' is empty"):
-    build(tmp_path / "data", found(1.0), workers=1)
+  with monkeypatch.context() as patch:
+    patch.setattr(builder, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+      build(tmp_path / "data", found(1.0), workers=1)
   names = {p.name for p in tmp_path.glob("data/toy_imu/.parts*/*")}
   assert len(names) == 1
   (raw / "r2").write_text("mended")
@@ -554,17 +564,51 @@ def test_a_recording_that_kills_its_process_is_named(tmp_path):
   assert summary["splits"] == {"train": 10, "validation": 5, "test": 5}
 
 
-def test_an_empty_split_says_why_and_leaves_nothing(tmp_path):
-  found = entries()
-  found[3] = entry("r3", "w2", "test", functools.partial(broken, "r3"))
-  with pytest.raises(ValueError, match=r"split 'test' is empty.*fell off"):
-    build(tmp_path, found)
-  found[3] = entry("r3", "w2", "test", functools.partial(make, "r3", "w2", 1.0))
-  with pytest.raises(
-    ValueError, match=r"split 'test' is empty.*no window fits"
-  ):
+def without_train(opener):
+  return [
+    entry("r0", "w0", "train", functools.partial(opener, "r0")),
+    entry("r3", "w2", "test"),
+  ]
+
+
+@pytest.mark.parametrize(
+  ("found", "message"),
+  [
+    (without_train(broken), r"split 'train' is empty.*fell off"),
+    (
+      without_train(functools.partial(make, length_s=1.0)),
+      r"split 'train' is empty.*no window fits",
+    ),
+    (
+      [entry("r3", "w2", "test", functools.partial(broken, "r3"))],
+      r"split 'test' is empty.*fell off",
+    ),
+  ],
+)
+def test_without_windows_to_train_on_nothing_is_built(tmp_path, found, message):
+  with pytest.raises(ValueError, match=message):
     build(tmp_path, found)
   assert list(pathlib.Path(tmp_path, "toy_imu").iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_empty_split_is_named_and_the_rest_goes_on(tmp_path, workers):
+  found = entries()
+  found[2] = entry("r2", "w1", "validation", functools.partial(broken, "r2"))
+  short = functools.partial(make, "r3", "w2", 1.0)
+  found[3] = entry("r3", "w2", "test", short)
+  summary = build(tmp_path, found, workers=workers)
+  assert summary["splits"] == {"train": 10, "validation": 0, "test": 0}
+  assert summary["windows"]["test"] == {"kept": 0, "no window fits": 1}
+  assert summary["failed"] == {"r2": "OSError: r2 fell off the disk"}
+  table = build_verb.table(summary)
+  for split in ("validation", "test"):
+    assert f"left out split {split}: it has no window" in table
+  assert len(rows(tmp_path)) == 10
+  with pytest.raises(ValueError, match=r"no windows in split 'test'.*train"):
+    rows(tmp_path, "test")
+  again = build(tmp_path, found, workers=workers)
+  assert again == summary | {"already_built": True}
 
 
 @pytest.mark.parametrize(
@@ -667,6 +711,38 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path):
   assert resumed.keys() == whole.keys()
   assert all(equal(resumed[k], whole[k]) for k in whole)
   assert [p.name for p in (data / "toy_imu").iterdir()] == ["1.0.0"]
+
+
+def runs(pid):
+  try:
+    status = pathlib.Path(f"/proc/{pid}/stat").read_text()
+  except FileNotFoundError:
+    return False
+  return status.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="no /proc")
+def test_workers_end_with_a_killed_build(tmp_path):
+  script = tmp_path / "killed.py"
+  script.write_text(
+    KILLED.format(
+      test=__file__, data=str(tmp_path / "data"), folder=str(tmp_path)
+    )
+  )
+  process = subprocess.Popen(
+    [sys.executable, str(script)], stderr=subprocess.DEVNULL
+  )
+  children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+  deadline = time.time() + 60
+  while time.time() < deadline and not list(tmp_path.rglob("*.npz")):
+    time.sleep(0.05)
+  pids = children.read_text().split()
+  assert pids
+  process.kill()
+  process.wait()
+  while time.time() < deadline and any(map(runs, pids)):
+    time.sleep(0.05)
+  assert not any(map(runs, pids))
 
 
 def test_a_part_gives_back_its_windows(tmp_path):

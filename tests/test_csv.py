@@ -168,6 +168,7 @@ def test_labels_and_texts_of_segments_share_the_files_clock(folder):
   )
   assert [r["label"] for r in cut.records] == ["sits, reads", "sits, reads", ""]
   assert [r["texts"] for r in cut.records] == [[], ["turns"], ["gets up"]]
+  assert recording.told_by_imu
 
 
 def test_labels_of_samples_become_segments(folder):

@@ -67,3 +67,50 @@ def test_a_padded_window_has_the_frames_that_there_are():
   recording = make(length_s=0.8, video=Grey(0, 0.8))
   (record,) = windows.cut_recording(recording, options).records
   np.testing.assert_allclose(record["frame_times_s"], [0.2, 0.6], atol=0.02)
+
+
+def test_a_padded_window_is_labelled_by_what_there_is():
+  options = dataclasses.replace(OPTIONS, pad_short=True)
+  recording = make(length_s=0.8, labels=[(0.0, 0.5, "sits down")])
+  (record,) = windows.cut_recording(recording, options).records
+  assert record["label"] == "sits down"
+
+
+def test_short_segments_of_one_label_add_up():
+  rows = [(t / 2, t / 2 + 0.5, "walking") for t in range(8)]
+  # Of two annotators, who overlap and count once; then half a window of each.
+  twice = [(4.0, 4.9, "resting"), (4.0, 4.8, "resting")]
+  halves = [(6.0, 7.0, "b"), (7.0, 8.0, "a")]
+  recording = make(labels=rows + twice + halves)
+  cut = windows.cut_recording(recording, OPTIONS)
+  labels = [record["label"] for record in cut.records[:5]]
+  assert labels == ["walking", "walking", "", "b", ""]
+
+
+@pytest.mark.parametrize("rule", ["narration", "segment"])
+def test_texts_of_which_nothing_is_left_get_no_window(rule):
+  said = [(10.0, 12.0, "#C C walks"), (20.0, 22.0, "#O a man sits")]
+  options = dataclasses.replace(OPTIONS, rule=rule)
+  cut = windows.cut_recording(make(texts=said), options)
+  assert [r["texts"] for r in cut.records] == [["walks"]]
+  assert cut.dropped == {"no text left": 1}
+
+
+class Damaged(Grey):
+  """Gives no frame of some seconds."""
+
+  def frames(self, times_s):
+    if np.any((times_s > 10) & (times_s < 14)):
+      raise ValueError("v.mp4: cannot be read as video: corrupt")
+    return super().frames(times_s)
+
+
+def test_damaged_frames_cost_nothing_else():
+  options = dataclasses.replace(OPTIONS, num_frames=2)
+  cut = windows.cut_recording(make(video=Damaged(0, 60)), options)
+  assert len(cut.records) == 30
+  shown = [len(record["frames"]) for record in cut.records]
+  assert shown == [2] * 5 + [0] * 2 + [2] * 23
+  assert [len(r["frame_times_s"]) for r in cut.records] == shown
+  (warning,) = cut.warnings
+  assert warning.startswith("4 of 60 frames are damaged: v.mp4")

@@ -73,7 +73,8 @@ def build(
   """Cut recordings into windows and write them as a TFDS data set.
 
   A recording that cannot be read is named in the drop report and the rest goes
-  on. Nothing appears under its final name before it is whole.
+  on; a split without a window has 0 there and is left out. Nothing appears
+  under its final name before it is whole.
 
   Args:
     name: name of the data set, a Python identifier in lower case.
@@ -94,8 +95,9 @@ def build(
     nothing read, as an equal data set lay there, whose report this then is}.
 
   Raises:
-    ValueError: a wearer in two splits, a recording twice, an unknown split, a
-      split that ends up empty, or a data set of other options in the way.
+    ValueError: a wearer in two splits, a recording twice, an unknown split, no
+      window at all or none to train on, or a data set of other options in the
+      way.
   """
   entries = list(entries)
   _check(name, version, entries)
@@ -122,18 +124,31 @@ def build(
     if beam_flags is not None:
       cluster.write_parts(entries, options, unfinished, beam_flags)
       workers = max(workers, 1)
-    cutter = parts.Cutter(entries, options, workers, unfinished)
-    with (
-      contextlib.closing(cutter),
-      _quiet_tfds(),
-      tempfile.TemporaryDirectory() as downloads,
-    ):
-      _builder_class(cutter, metadata)(
-        data_dir=str(data_dir)
-      ).download_and_prepare(download_dir=downloads, file_format="array_record")
+    report = parts.empty_report(options)
+    while not path.exists():
+      cutter = parts.Cutter(entries, options, workers, unfinished, report)
+      try:
+        _write(cutter, metadata, data_dir)
+      except parts.EmptySplitError as error:
+        if error.split == "train" or len(cutter.splits) == 1:
+          raise
+        # TFDS knows no empty split. What the others gave lies in parts.
+        entries = [e for e in entries if e.split != error.split]
     for left in path.parent.glob(f".parts_{version}_*"):
       shutil.rmtree(left)
   return _summary(path) | {"already_built": False}
+
+
+def _write(cutter, metadata, data_dir):
+  with (
+    contextlib.closing(cutter),
+    _quiet_tfds(),
+    tempfile.TemporaryDirectory() as downloads,
+  ):
+    builder = _builder_class(cutter, metadata)(data_dir=str(data_dir))
+    builder.download_and_prepare(
+      download_dir=downloads, file_format="array_record"
+    )
 
 
 def _check(name, version, entries):
@@ -189,6 +204,11 @@ def _summary(path):
   return {"path": str(path), "splits": splits, **report}
 
 
+class _Info(tfds.core.DatasetInfo):
+  def initialize_from_bucket(self):
+    """Look nowhere: no bucket has ours, and TFDS leaves a folder behind."""
+
+
 def _builder_class(cutter, metadata):
   """Return a TFDS builder class of one data set."""
 
@@ -197,7 +217,7 @@ def _builder_class(cutter, metadata):
     VERSION = tfds.core.Version(metadata["version"])
 
     def _info(self):
-      return tfds.core.DatasetInfo(
+      return _Info(
         builder=self,
         description="Windows of IMU, frames and narrations (imu2clip_jax).",
         features=features(metadata["num_samples"], decode_frames=True),

@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import process
@@ -31,6 +32,14 @@ _ARRAYS = ("start_s", "end_s", "imu", "sensor_mask", "coverage")
 _STRINGS = ("window_id", "recording_id", "wearer_id", "texts", "label")
 
 
+class EmptySplitError(ValueError):
+  """No recording of a split gave a window; `split` names it."""
+
+  def __init__(self, split: str, why: str):
+    super().__init__(why)
+    self.split = split
+
+
 class Cutter:
   """Cuts all recordings, split by split, and keeps count.
 
@@ -38,9 +47,7 @@ class Cutter:
     splits: the splits that have recordings.
     labels: every label met so far.
     digest: sha256 of all windows met so far.
-    report: {"windows": {split: {reason: count}}, "failed": {recording: error},
-      "warnings": {recording: [text]}}, and "sync": {recording: see
-      `sync.correct`} where clocks are corrected.
+    report: what it is given, filled in; see `empty_report`.
   """
 
   def __init__(
@@ -49,13 +56,12 @@ class Cutter:
     options: windows.Options,
     workers: int,
     folder: pathlib.Path,
+    report: dict,
   ):
     self.splits = [s for s in SPLITS if any(e.split == s for e in entries)]
     self.labels = set()
     self.digest = hashlib.sha256()
-    self.report = {"windows": {}, "failed": {}, "warnings": {}}
-    if options.correct_sync:
-      self.report["sync"] = {}
+    self.report = report
     self._entries = sorted(entries, key=lambda e: SPLITS.index(e.split))
     self._cuts = cut_entries(self._entries, options, workers, folder)
     self._bar = tqdm.tqdm(
@@ -71,7 +77,11 @@ class Cutter:
     self._bar.close()
 
   def records(self, split: str) -> Iterator[dict]:
-    """Yield the windows of the next split; fill in the report."""
+    """Yield the windows of the next split; fill in the report.
+
+    Raises:
+      EmptySplitError: there are none.
+    """
     entries = [e for e in self._entries if e.split == split]
     counts = collections.Counter(kept=0)
     self.report["windows"][split] = counts
@@ -91,7 +101,7 @@ class Cutter:
         self._digest(record)
         yield record
     if not counts["kept"]:
-      raise ValueError(self._why_empty(split, entries, counts))
+      raise EmptySplitError(split, self._why_empty(split, entries, counts))
 
   def _digest(self, record):
     strings = [record[name] for name in _STRINGS]
@@ -113,6 +123,17 @@ class Cutter:
       f"split {split!r} is empty: {len(entries)} recordings gave no window "
       f"({'; '.join(reasons)})"
     )
+
+
+def empty_report(options: windows.Options) -> dict:
+  """Return what a build reports, still empty.
+
+  {"windows": {split: {reason: count}}, "failed": {recording: error},
+  "warnings": {recording: [text]}}, and "sync": {recording: see `sync.correct`}
+  where clocks are corrected.
+  """
+  report = {"windows": {}, "failed": {}, "warnings": {}}
+  return report | ({"sync": {}} if options.correct_sync else {})
 
 
 def cut_entries(
@@ -169,14 +190,24 @@ def cut_entries(
 
 
 def _pool(workers):
-  # Spawned: a fork of a process that runs threads may lock up. Ctrl-C is for
-  # the parent, which then stops the workers.
+  # Spawned: a fork of a process that runs threads may lock up.
   return concurrent.futures.ProcessPoolExecutor(
     workers,
     mp_context=multiprocessing.get_context("spawn"),
-    initializer=signal.signal,
-    initargs=(signal.SIGINT, signal.SIG_IGN),
+    initializer=_start_worker,
   )
+
+
+def _start_worker():
+  # Ctrl-C is for the parent, which then stops the workers; where the parent is
+  # killed, they end by themselves.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+  multiprocessing.parent_process().join()
+  os._exit(1)
 
 
 def _write_alone(entry, path, options):

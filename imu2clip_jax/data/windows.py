@@ -2,12 +2,12 @@
 
 import collections
 import dataclasses
-import io
+import math
 
 import numpy as np
-from PIL import Image
 
 from imu2clip_jax import imu, schema
+from imu2clip_jax.data import frames as frames_lib
 from imu2clip_jax.data import texts
 from imu2clip_jax.recordings import recording as recording_lib
 
@@ -15,8 +15,6 @@ RULES = ("stride", "narration", "segment")
 GRAVITY = ("none", "recording", "window")
 FORMATS = ("png", "jpeg")
 
-# Frames decoded at once, so that an hour of video never lies in memory.
-_FRAMES_AT_ONCE = 64
 # A gyroscope saturates at 2000 deg/s, 35 rad/s.
 _FASTEST_RAD_S = 40.0
 # Rows, spread over a recording, that tell its units.
@@ -61,9 +59,9 @@ class Options:
 
   def __post_init__(self):
     for name in ("window_s", "stride_s", "rate_hz", "frame_size"):
-      if not getattr(self, name) > 0:
+      if not 0 < getattr(self, name) < math.inf:
         raise ValueError(
-          f"{name} is {getattr(self, name)}, expected more than 0"
+          f"{name} is {getattr(self, name)}, expected more than 0, and finite"
         )
     if self.num_frames < 0:
       raise ValueError(f"num_frames is {self.num_frames}, expected 0 or more")
@@ -140,9 +138,11 @@ def cut_recording(recording: recording_lib.Recording, options: Options) -> Cut:
   if labels is not None:
     labels = [labels[i] for i in keep]
   else:
-    labels = _labels(recording.labels, starts, options.window_s)
-  frame_times, frames = _frames(recording, starts, shown_s, options)
-  warnings += _unseen(recording, starts, shown_s, frames, options)
+    labels = _labels(recording.labels, starts, shown_s)
+  frame_times, frames, odd = frames_lib.of_windows(
+    recording, starts, shown_s, options
+  )
+  warnings += odd
   narrations = _texts(recording.texts, starts, options)
   records = [
     {
@@ -256,13 +256,18 @@ def check_units(sensors: recording_lib.Imu) -> list[str]:
 def _plan(recording, span_s, options, dropped):
   """Return starts [N] and, where the rule fixes them, their labels.
 
-  Texts and segments beside the signal are counted in `dropped`.
+  Texts and segments beside the signal are counted in `dropped`, as are texts
+  of which cleaning leaves nothing.
   """
   if options.rule == "stride":
     starts = imu.stride_starts(span_s, options.window_s, options.stride_s)
     return starts, None
-  by_text = options.rule == "narration" or not recording.labels
-  named = recording.texts if by_text else recording.labels
+  named = recording.labels
+  if options.rule == "narration" or not named:
+    clean = texts.CLEANING[options.text_cleaning]
+    named = [text for text in recording.texts if clean(text[2])]
+    if len(named) < len(recording.texts):
+      dropped["no text left"] += len(recording.texts) - len(named)
   inside = [s for s in named if s[1] >= span_s[0] and s[0] <= span_s[1]]
   if len(inside) < len(named):
     dropped["no signal"] += len(named) - len(inside)
@@ -298,17 +303,32 @@ def _choose(starts, share, min_coverage, dropped):
 
 
 def _labels(segments, starts, window_s):
-  """Label of the segment that covers half of a window or more, else ''."""
+  """Label whose segments cover half of a window or more together, else ''."""
   if not segments:
     return [""] * len(starts)
+  segments = _joined(segments)
   begin, end = np.array([s[:2] for s in segments]).T
+  names = list(dict.fromkeys(s[2] for s in segments))
+  owner = [names.index(s[2]) for s in segments]
   labels = []
   for start in starts:
     shared = np.minimum(end, start + window_s) - np.maximum(begin, start)
+    shared = np.bincount(owner, shared.clip(0))
     best = int(np.argmax(shared))
-    enough = shared[best] >= window_s / 2 - 1e-9
-    labels.append(segments[best][2] if enough else "")
+    labels.append(names[best] if shared[best] >= window_s / 2 - 1e-9 else "")
   return labels
+
+
+def _joined(segments):
+  """Make overlapping segments of one label one; in order of their starts."""
+  found, last = [], {}
+  for begin, end, label in sorted(segments):
+    if label in last and begin <= last[label][1]:
+      last[label][1] = max(end, last[label][1])
+    else:
+      last[label] = [begin, end, label]
+      found.append(last[label])
+  return found
 
 
 def _align(signals, mask, gravity, grid, frame):
@@ -334,51 +354,3 @@ def _texts(narrations, starts, options):
     rows = recording_lib.overlapping(intervals, start, start + options.window_s)
     found.append(list(dict.fromkeys(cleaned[i] for i in rows if cleaned[i])))
   return found
-
-
-def _unseen(recording, starts, shown_s, frames, options):
-  """Return a warning where a video shows nothing of any window."""
-  video = recording.video
-  if video is None or not options.num_frames or not len(starts) or any(frames):
-    return []
-  return [
-    f"no window has a frame: the windows lie at {starts[0]:g} to "
-    f"{starts[-1] + shown_s:g} s, the video at {video.start_s:g} to "
-    f"{video.end_s:g} s"
-  ]
-
-
-def _frames(recording, starts, shown_s, options):
-  """Return per window the frame times [F] and the encoded frames."""
-  times = [np.zeros(0)] * len(starts)
-  frames = [[] for _ in starts]
-  video = recording.video
-  if video is None or not options.num_frames:
-    return times, frames
-  for i, start in enumerate(starts):
-    wanted = recording_lib.frame_times(start, shown_s, options.num_frames)
-    inside = (wanted >= video.start_s) & (wanted <= video.end_s)
-    times[i] = wanted[inside]
-  owner = np.repeat(np.arange(len(starts)), [len(t) for t in times])
-  flat = np.concatenate([np.zeros(0), *times])
-  for begin in range(0, len(flat), _FRAMES_AT_ONCE):
-    part = slice(begin, begin + _FRAMES_AT_ONCE)
-    images = recording.frames(flat[part])
-    for i, pixels in zip(owner[part], images, strict=True):
-      frames[i].append(encode(pixels, options.frame_size, options.frame_format))
-  return times, frames
-
-
-def encode(pixels: np.ndarray, frame_size: int, frame_format: str) -> bytes:
-  """Encode one frame uint8 [H, W, 3], scaled down to a shorter side."""
-  image = Image.fromarray(pixels)
-  shorter = min(image.size)
-  if shorter > frame_size:
-    size = [round(side * frame_size / shorter) for side in image.size]
-    image = image.resize(size, Image.Resampling.BICUBIC)
-  data = io.BytesIO()
-  if frame_format == "png":
-    image.save(data, "PNG", compress_level=1)
-  else:
-    image.save(data, "JPEG", quality=95)
-  return data.getvalue()

@@ -243,6 +243,7 @@ def read(
     video.VideoFile(video_path) if video_path else None,
     [(a - zero_s, b - zero_s, text) for a, b, text in texts],
     [(a - zero_s, b - zero_s, text) for a, b, text in labels],
+    told_by_imu=True,
   )
 
 

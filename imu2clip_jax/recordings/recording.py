@@ -67,6 +67,8 @@ class Recording:
     video: frames by time, or None.
     texts: narrations as (start_s, end_s, text); a point in time has both equal.
     labels: activity segments as (start_s, end_s, label).
+    told_by_imu: texts and labels are timed by the IMU's stamps, so they move
+      with these where its clock is put right.
   """
 
   recording_id: str
@@ -79,6 +81,7 @@ class Recording:
   labels: list[tuple[float, float, str]] = dataclasses.field(
     default_factory=list
   )
+  told_by_imu: bool = False
 
   def frames(self, times_s) -> np.ndarray:
     """Nearest frames to `times_s` (seconds), uint8 [N, H, W, 3], upright RGB.
