@@ -90,7 +90,8 @@ def demo(workdir: str | pathlib.Path, seed: int = 0) -> list[dict]:
     config.data.dir = str(data_dir)
     config.teacher.path = str(clip_dir)
     with _chapter(f"{variant}: train, then ask wearers it has not met"):
-      train_lib.train(config, workdir / variant)
+      if train_lib.train(config, workdir / variant) < config.train.steps:
+        raise KeyboardInterrupt  # SIGTERM ended training in good order
       # Fine-tuning shows nothing here that the probe does not, and takes time.
       documents.append(evaluate.evaluate(workdir / variant, fine_tune=False))
   return documents

@@ -104,6 +104,7 @@ def write_cache(
     return folder
   meta = {
     "dataset": info["name"],
+    "data_fingerprint": info["fingerprint"],
     "rate_hz": float(rate_hz),
     "window_s": info["window_s"],
     "label_names": list(info["label_names"]),

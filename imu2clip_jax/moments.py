@@ -67,14 +67,14 @@ def merge(
     new = Moment(recording, start_s, end_s, score, [row])
     near = [m for m in found if _touch(m, new)]
     if not near:
-      if len(found) < top:
-        found.append(new)
+      found.append(new)
       continue
     joined = [m for m in near if score - mean_score >= _half(m, mean_score)]
     for other in [*joined[1:], *([new] if joined else [])]:
       _join(joined[0], other)
     found = [m for m in found if not any(m is other for other in joined[1:])]
-  return found
+  # Not before: a window that makes two moments one frees a place.
+  return found[:top]
 
 
 def _half(moment, mean_score):

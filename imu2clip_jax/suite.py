@@ -18,17 +18,17 @@ import ml_collections
 import numpy as np
 from absl import logging
 
+from imu2clip_jax import command as command_lib
+from imu2clip_jax import config as config_lib
 from imu2clip_jax import (
-  checkpoint,
   demo,
   embed,
   evaluate,
   imu,
   pretrained,
+  run_files,
   suite_tables,
 )
-from imu2clip_jax import command as command_lib
-from imu2clip_jax import config as config_lib
 from imu2clip_jax import train as train_lib
 from imu2clip_jax.data import cache
 from imu2clip_jax.models import encoders
@@ -183,7 +183,7 @@ def run(
         )
         folder = workdir / "cells" / cell.name
         other["documents"].append(_transfer(folder, cell, data_dir))
-    except OtherOptionsError:
+    except run_files.OtherRunError:
       raise
     except Exception as error:  # one broken cell must not cost the others
       logging.exception("cell %s", cell.name)
@@ -200,10 +200,6 @@ def run(
     _write(workdir, suite)
     jax.clear_caches()
   return suite
-
-
-class OtherOptionsError(ValueError):
-  """A cell's folder holds a run with other options."""
 
 
 def _demo_config(workdir):
@@ -247,7 +243,7 @@ def _look(config):
 def _finish(workdir, cell, fine_tune):
   """Return a cell's metrics, from its file or after running it."""
   folder = workdir / "cells" / cell.name
-  _check_options(folder, cell)
+  run_files.check_options(folder, cell.config)
   path = folder / "metrics.json"
   if path.is_file():
     document = json.loads(path.read_text())
@@ -256,11 +252,7 @@ def _finish(workdir, cell, fine_tune):
   start = time.monotonic()
   encoder = None
   if cell.trained:
-    train_lib.train(cell.config, folder)
-    done = checkpoint.Checkpoints(folder, cell.config.train.keep_checkpoints)
-    step = done.latest_step()
-    done.close()
-    if step != cell.config.train.steps:
+    if train_lib.train(cell.config, folder) < cell.config.train.steps:
       raise KeyboardInterrupt  # SIGTERM ended training in good order
   else:
     encoder = _random_encoder(folder, cell.config)
@@ -308,17 +300,6 @@ def _cost(folder, config, meta):
     # The median: a line that holds a saving or a pause does not count.
     cost["step_ms"] = float(np.median(times))
   return cost
-
-
-def _check_options(folder, cell):
-  path = folder / "config.json"
-  if not path.is_file():
-    return
-  # Options that are newer than the run count as their defaults.
-  if config_lib.from_json(path.read_text()) != cell.config:
-    raise OtherOptionsError(
-      f"{folder} holds a run with another config; use another --workdir"
-    )
 
 
 def _random_encoder(folder, config):

@@ -23,6 +23,7 @@ from imu2clip_jax import (
   embed,
   logs,
   optim,
+  run_files,
   sharding,
   train_loop,
   train_step,
@@ -32,19 +33,6 @@ from imu2clip_jax import (
 from imu2clip_jax import config as config_lib
 from imu2clip_jax.data import augment, cache, checksums, mixture, pipeline
 from imu2clip_jax.models import encoders
-
-# A resumed run may change these: they leave the parameters as they are.
-_FREE_OPTIONS = (
-  "log_every_steps",
-  "save_every_steps",
-  "keep_checkpoints",
-  "validate_every_steps",
-  "keep_best",
-  "compilation_cache_dir",
-  "tensorboard",
-  # But for rounding, as does another number of devices.
-  "grad_cache_chunk",
-)
 
 
 def load_config(
@@ -79,7 +67,7 @@ def train(
   *,
   verify: bool = False,
   profile_steps: int = 0,
-):
+) -> int:
   """Run or resume the training that `config` describes.
 
   With several processes (see `distributed.start`) every one of them calls it.
@@ -92,6 +80,9 @@ def train(
     profile_steps: so many steps, from the tenth of this start on, are traced
       into WORKDIR/profile.
 
+  Returns:
+    steps that are done: fewer than asked for after SIGTERM.
+
   Raises:
     FileNotFoundError: the data or the teacher is missing.
     ValueError: an option does not fit the data, or the workdir's own run; the
@@ -102,15 +93,16 @@ def train(
   """
   workdir = pathlib.Path(workdir)
   config_lib.check(config)
-  _check_same_run(workdir / "config.json", config)
   if config.train.compilation_cache_dir:
     jax.config.update(
       "jax_compilation_cache_dir", config.train.compilation_cache_dir
     )
+  run_files.check_options(workdir, config)
   cache_dir, *others = _caches_for_all(config)
   split = cache.open_split(cache_dir, config.data.train_split)
   teacher = split.meta["teacher"]
-  _check_same_teacher(workdir / "run.json", teacher)
+  made_from = run_files.describe([cache_dir, *others])
+  run_files.check_input(workdir, made_from)
   pairs = config_lib.VARIANTS[config.variant]
   mesh = sharding.make_mesh()
   encoder = encoders.from_config(
@@ -144,13 +136,14 @@ def train(
       state, data_state = checkpoints.restore(state)
       first = data_state["next_index"]
       logging.info("resumed at step %d", first)
-    _write_run(workdir, config, teacher, cache_dir)
+    if jax.process_index() == 0:
+      run_files.write(workdir, config, made_from)
     log = stack.enter_context(
       contextlib.closing(
         logs.MetricLog(workdir / "train.jsonl", first, config.train.tensorboard)
       )
     )
-    train_loop.run(
+    done = train_loop.run(
       config.train,
       workdir,
       state,
@@ -168,6 +161,7 @@ def train(
       profile_steps,
     )
   distributed.wait_for_all("run ended")
+  return done
 
 
 def _caches_for_all(config):
@@ -229,16 +223,6 @@ def _verified(folders, verify):
   return checksums.Watch(folders, share)
 
 
-def _write_run(workdir, config, teacher, cache_dir):
-  if jax.process_index() != 0:
-    return
-  command.write_text(workdir / "config.json", config_lib.to_json(config))
-  command.write_text(
-    workdir / "run.json",
-    json.dumps({"teacher": teacher, "cache_dir": str(cache_dir)}, indent=2),
-  )
-
-
 def make_optimizer(config: ml_collections.ConfigDict):
   """Return the optax chain that `config.optim` describes."""
   o = config.optim
@@ -278,47 +262,6 @@ def describe(config: ml_collections.ConfigDict, embed_dim: int) -> str:
     f"forward pass of one window of {samples} samples: "
     f"{encoder.flops(samples) / 1e6:.1f} MFLOP"
   )
-
-
-def _check_same_run(path, config):
-  if not path.is_file():
-    return
-  # By way of the options, as those that are newer than the run have defaults.
-  saved = config_lib.from_json(path.read_text())
-  old, new = (json.loads(config_lib.to_json(c)) for c in (saved, config))
-  for group in (old, new):
-    for option in _FREE_OPTIONS:
-      group["train"].pop(option, None)
-  changed = [
-    f"{name}: {before} -> {after}"
-    for name, before, after in _differences(old, new)
-  ]
-  if changed:
-    raise ValueError(
-      f"{path.parent} holds a run with another config "
-      f"({'; '.join(changed)}); use another --workdir"
-    )
-
-
-def _differences(old, new, prefix=""):
-  for key in sorted(old.keys() | new.keys()):
-    before, after = old.get(key), new.get(key)
-    if isinstance(before, dict) and isinstance(after, dict):
-      yield from _differences(before, after, f"{prefix}{key}.")
-    elif before != after:
-      yield prefix + key, before, after
-
-
-def _check_same_teacher(path, teacher):
-  if not path.is_file():
-    return
-  old = json.loads(path.read_text())["teacher"]
-  if old["fingerprint"] != teacher["fingerprint"]:
-    raise ValueError(
-      f"{path.parent} was trained towards teacher {old['name']} "
-      f"({old['dim']} wide), this is {teacher['name']} ({teacher['dim']} "
-      "wide, other weights); use another --workdir"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

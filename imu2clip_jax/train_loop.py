@@ -47,7 +47,7 @@ def run(
   parts: Parts,
   first: int,
   profile_steps: int = 0,
-) -> None:
+) -> int:
   """Train from step `first` to the last one, or until SIGTERM.
 
   No transfer between host and device happens unasked: a NumPy array that slips
@@ -61,6 +61,9 @@ def run(
     first: steps that are done.
     profile_steps: steps to trace into WORKDIR/profile.
 
+  Returns:
+    steps that are done.
+
   Raises:
     FloatingPointError, OSError, ValueError: see `train.train`.
   """
@@ -69,6 +72,7 @@ def run(
     what=parts.what, unit="steps", total=options.steps, initial=first
   )
   trace = _Trace(workdir / "profile", first + _PROFILE_AFTER, profile_steps)
+  done = first
   with (
     distributed.stop_on_sigterm() as stop,
     bar,
@@ -92,6 +96,7 @@ def run(
       # A checkpoint must hold a good state, so its step is looked at first.
       due = (index + 1) % options.log_every_steps == 0
       previous = (index, metrics) if due or saves or validates else None
+      done = index + 1
       bar.update()
       parts.watch.check()
       with jax.transfer_guard("allow"):
@@ -110,6 +115,7 @@ def run(
         break
     if previous is not None:
       _report(parts, bar, workdir, *previous, state)
+  return done
 
 
 def _report(parts, bar, workdir, index, metrics, state, extra=None):

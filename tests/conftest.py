@@ -80,6 +80,7 @@ def write_cache():
       checksums.write(folder / split)
     meta = {
       "dataset": "random",
+      "data_fingerprint": "of these windows",
       "rate_hz": 8.0,
       "window_s": 5.0,
       "label_names": list(labels),

@@ -48,6 +48,7 @@ FLOORS = [
     "logs",
     "validation",
     "train_loop",
+    "run_files",
     "tiny_clip",
     "exported",
     "pretrained",

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from imu2clip_jax import checkpoint, config
+from imu2clip_jax import checkpoint, config, demo, train
 from imu2clip_jax.data import checksums, pipeline
 from imu2clip_jax.models import imu_encoder
 
@@ -228,3 +228,11 @@ def test_the_best_validated_checkpoint_is_kept_and_found(run, tmp_path):
 def test_a_trace_is_written_on_request(run, tmp_path):
   run(small_config(16), tmp_path / "run", profile_steps=2)
   assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_demo_that_is_told_to_end_evaluates_nothing(tmp_path, monkeypatch):
+  for part in ("build_world", "teach_clip"):
+    monkeypatch.setattr(demo, part, lambda *_: None)
+  monkeypatch.setattr(train, "train", lambda config, workdir: 12)
+  with pytest.raises(KeyboardInterrupt):
+    demo.demo(tmp_path)

@@ -110,6 +110,18 @@ def test_a_window_between_two_moments_makes_them_one():
   assert merged(windows) == [(0, 0, 15, [0, 1, 2])]
 
 
+def test_a_place_that_comes_free_goes_to_the_next_best():
+  windows = [
+    (0.9, 0, 0, 5),
+    (0.85, 0, 10, 15),
+    (0.8, 0, 50, 55),
+    (0.79, 0, 4, 11),
+    (0.2, 0, 100, 105),
+  ]
+  assert merged(windows, top=2) == merged(windows)[:2]
+  assert merged(windows, top=2)[1] == (0, 50, 55, [2])
+
+
 def test_no_more_moments_than_asked_for():
   windows = [(0.9 - i / 10, 0, 20 * i, 20 * i + 5) for i in range(5)]
   assert len(merged(windows, top=3)) == 3

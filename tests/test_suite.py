@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imu2clip_jax import config as config_lib
-from imu2clip_jax import paper_results, suite, suite_tables, train
+from imu2clip_jax import paper_results, run_files, suite, suite_tables, train
 from imu2clip_jax.models import encoders
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
@@ -181,7 +181,7 @@ def test_finished_cell_of_another_recipe_is_refused(tmp_path):
   other = copy.deepcopy(cell.config)
   other.train.steps += 1
   (folder / "config.json").write_text(config_lib.to_json(other))
-  with pytest.raises(suite.OtherOptionsError, match="another config"):
+  with pytest.raises(run_files.OtherRunError, match="another config"):
     suite._finish(tmp_path, cell, True)
 
 

@@ -11,7 +11,15 @@ import jax
 import numpy as np
 import pytest
 
-from imu2clip_jax import checkpoint, config, embed, optim, train, train_step
+from imu2clip_jax import (
+  checkpoint,
+  config,
+  embed,
+  optim,
+  run_files,
+  train,
+  train_step,
+)
 from imu2clip_jax.data import cache, pipeline
 from imu2clip_jax.models import imu_encoder
 
@@ -178,6 +186,27 @@ def test_a_finished_run_is_not_trained_again(run, tmp_path):
   assert (tmp_path / "run" / "train.jsonl").read_text() == before
 
 
+def test_a_run_is_known_by_what_it_learnt_from(run, tmp_path):
+  config, folder = small_config(), tmp_path / "run"
+  config.data.dir, config.teacher.path = str(tmp_path), "hf:owner/clip"
+  run(config, folder)
+  saved = json.loads((folder / "config.json").read_text())
+  assert saved["data"]["dir"] == str(tmp_path.resolve())
+  assert saved["teacher"]["path"] == "hf:owner/clip"
+  # However the path is spelled.
+  config.data.dir = str(tmp_path / "run" / "..")
+  run(config, folder)
+  made_from = json.loads((folder / "run.json").read_text())
+  for other in (["another"], ["one", "more"]):
+    changed = made_from | {"data": other}
+    (folder / "run.json").write_text(json.dumps(changed))
+    with pytest.raises(run_files.OtherRunError, match="other windows"):
+      run(config, folder)
+  older = {k: v for k, v in made_from.items() if k != "data"}
+  (folder / "run.json").write_text(json.dumps(older))
+  run(config, folder)
+
+
 def test_a_stopped_run_ends_like_an_unbroken_one(run, tmp_path, monkeypatch):
   run(small_config(), tmp_path / "whole")
   original = pipeline.StepBatches.map
@@ -207,9 +236,9 @@ def test_sigterm_saves_and_ends_quietly(run, tmp_path, monkeypatch):
 
   run(small_config(), tmp_path / "whole")
   monkeypatch.setattr(pipeline.StepBatches, "map", asks_to_end_at_five)
-  run(small_config(), tmp_path / "ended")
+  steps = run(small_config(), tmp_path / "ended")
   ended = checkpoint.Checkpoints(tmp_path / "ended", 2)
-  assert ended.latest_step() < 12
+  assert ended.latest_step() == steps < 12
   ended.close()
   monkeypatch.setattr(pipeline.StepBatches, "map", original)
   run(small_config(), tmp_path / "ended")
