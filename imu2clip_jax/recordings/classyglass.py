@@ -193,11 +193,11 @@ def _splits(found, classes, test, validation):
 
 
 def _users(chosen, users, known):
-  numbers = [int(user) for user in chosen]
-  for user in numbers:
-    if user not in users:
+  named = {str(user): user for user in users}
+  for user in map(str, chosen):
+    if user not in named:
       raise ValueError(f"there is no wearer {user}; {known}")
-  return numbers
+  return [named[str(user)] for user in chosen]
 
 
 def _in_arrays(paths):
