@@ -13,7 +13,7 @@ from imu2clip_jax import imu as imu_lib
 from imu2clip_jax import index as index_lib
 from imu2clip_jax import logs
 from imu2clip_jax.data import windows
-from imu2clip_jax.recordings import nymeria, opening
+from imu2clip_jax.recordings import folders, nymeria, opening
 from imu2clip_jax.recordings import recording as recording_lib
 
 _SUFFIXES = (".mp4", ".mov", ".360", ".raw", ".vrs", ".csv", ".npz")
@@ -215,7 +215,7 @@ def index_all(
 
 def _index_folder(index, encoder, folder, options):
   found, seen = [], set()
-  for path in sorted(folder.rglob("*")):
+  for path in folders.walk(folder):
     if path.suffix.lower() not in _SUFFIXES or path.name in _TABLES:
       continue
     try:
@@ -239,7 +239,7 @@ def _is_recording(folder):
 def _state(path):
   """Sizes and times of all files that a recording may be read from."""
   if path.is_dir():
-    files = sorted(p for p in path.rglob("*") if p.is_file())
+    files = [p for p in folders.walk(path) if p.is_file()]
   else:
     # P01_01-accl.csv is read together with P01_01-gyro.csv.
     stem = path.stem.rsplit("-", 1)[0]

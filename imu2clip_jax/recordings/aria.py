@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from imu2clip_jax.recordings import parsing, splits
+from imu2clip_jax.recordings import folders, parsing, splits
 from imu2clip_jax.recordings.recording import Entry, Imu, Recording
 
 _FILES = ("recording.vrs", "video.vrs")
@@ -70,14 +70,14 @@ def find(
   first folder below `root`.
 
   Args:
-    root: searched at any depth.
+    root: searched at any depth, behind links too.
     imu, min_confidence: see `open_aria`.
 
   Raises:
     FileNotFoundError: `root` does not exist or holds no VRS file.
   """
   root = pathlib.Path(root)
-  paths = sorted(root.rglob("*.vrs"))
+  paths = [path for path in folders.walk(root) if path.suffix == ".vrs"]
   if not paths:
     raise FileNotFoundError(f"no .vrs file lies below {root}")
   wearers = [_wearer(path, root) for path in paths]
