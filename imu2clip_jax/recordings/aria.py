@@ -115,10 +115,19 @@ def _wearer(path, root):
   return path.relative_to(root).with_suffix("").parts[0]
 
 
+def is_sequence(path: str | os.PathLike) -> bool:
+  """Does a folder hold one VRS file that is named after the folder?"""
+  return len(_named_after(pathlib.Path(path))) == 1
+
+
+def _named_after(folder):
+  return [folder / name for name in _FILES if (folder / name).exists()]
+
+
 def _vrs_in(path):
   if not path.is_dir():
     return path
-  found = [path / name for name in _FILES if (path / name).exists()]
+  found = _named_after(path)
   if len(found) != 1:
     raise FileNotFoundError(
       f"{path}: expected one of {' and '.join(_FILES)} in this folder"
