@@ -159,7 +159,8 @@ def index_recording(
   found = index.find(key)
   if found is not None:
     return found
-  recording = opening.open_recording(path)
+  # Only motion is embedded; Ego4D's narrations take seconds to read.
+  recording = opening.open_recording(path, texts=[])
   starts, embeddings = embed_recording(encoder, recording, options)
   for old in [s for s in index.segments if s.about.get("place") == place]:
     index.remove(old.key)
