@@ -14,12 +14,14 @@ reader and its options and nothing more:
 
 import argparse
 import dataclasses
+import inspect
 import json
 import os
 import pathlib
 import runpy
 import shlex
 import sys
+import typing
 from collections.abc import Sequence
 
 from imu2clip_jax import command
@@ -168,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     metavar="KEY=VALUE",
     action="append",
     default=[],
-    help="option of the reader; VALUE is JSON or a plain string",
+    help="option of the reader; VALUE is true, false, JSON or a plain string",
   )
   group = p.add_argument_group("windows")
   for field in dataclasses.fields(windows.Options):
@@ -190,14 +192,39 @@ def parser() -> argparse.ArgumentParser:
   return p
 
 
-def _reader_option(text):
-  key, equals, value = text.partition("=")
+def _reader_option(text, find):
+  """Return (key, value) of one --with; `find`'s signature says what is meant.
+
+  Raises:
+    ValueError: it is not KEY=VALUE, or not what a bool or number needs.
+  """
+  key, equals, written = text.partition("=")
   if not equals or not key:
     raise ValueError(f"--with {text}: expected KEY=VALUE")
   try:
-    return key, json.loads(value)
+    value = json.loads(written)
   except json.JSONDecodeError:
+    value = written
+  option = inspect.signature(find).parameters.get(key)
+  if option is None or (value is None and option.default is None):
     return key, value
+  said = value if isinstance(value, str) else written
+  named = (option.annotation, *typing.get_args(option.annotation))
+  kinds = {type(option.default), *(typing.get_origin(k) or k for k in named)}
+  if kinds & {list, tuple}:
+    # One wearer or file, as it was written: "007" is no number.
+    return key, value if isinstance(value, list) else [said]
+  if bool in kinds:
+    if said.lower() not in ("true", "false"):
+      raise ValueError(f"--with {text}: expected {key}=true or {key}=false")
+    return key, said.lower() == "true"
+  if kinds & {int, float}:
+    whole = float not in kinds
+    if type(value) not in ((int,) if whole else (int, float)):
+      number = "a whole number" if whole else "a number"
+      raise ValueError(f"--with {text}: expected {number}")
+    return key, value
+  return key, said if str in kinds else value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -208,11 +235,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for field in dataclasses.fields(windows.Options)
     if getattr(args, field.name) is not None
   }
+  find = load(args.folder)["FIND"]
   summary = build(
     args.folder,
     args.raw,
     args.data_dir,
-    reader_options=dict(_reader_option(text) for text in args.reader),
+    reader_options=dict(_reader_option(text, find) for text in args.reader),
     window_options=given,
     name=args.name,
     workers=args.workers,

@@ -235,7 +235,7 @@ def imu_query(run: runs.Run, place: str, gravity: str = "") -> dict:
   """Embed the motion of a recording, or of "REC:START-END", as one query."""
   path, span_s = sources.parse(place)
   options = run.cutting(run.encoder.window_s / 2, gravity)
-  recording = opening.open_recording(path)
+  recording = opening.open_recording(path, texts=[])
   _, found = sources.embed_recording(run.encoder, recording, options, span_s)
   vector = taught.prototype(found)
   return {"query": str(place), "kind": "imu", "embedding": vector}

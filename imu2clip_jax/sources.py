@@ -13,7 +13,7 @@ from imu2clip_jax import imu as imu_lib
 from imu2clip_jax import index as index_lib
 from imu2clip_jax import logs
 from imu2clip_jax.data import windows
-from imu2clip_jax.recordings import nymeria, opening
+from imu2clip_jax.recordings import folders, opening
 from imu2clip_jax.recordings import recording as recording_lib
 
 _SUFFIXES = (".mp4", ".mov", ".360", ".raw", ".vrs", ".csv", ".npz")
@@ -159,7 +159,8 @@ def index_recording(
   found = index.find(key)
   if found is not None:
     return found
-  recording = opening.open_recording(path)
+  # Only motion is embedded; Ego4D's narrations take seconds to read.
+  recording = opening.open_recording(path, texts=[])
   starts, embeddings = embed_recording(encoder, recording, options)
   for old in [s for s in index.segments if s.about.get("place") == place]:
     index.remove(old.key)
@@ -185,7 +186,7 @@ def index_all(
   paths: Sequence[str],
   options: windows.Options,
 ) -> list[index_lib.Segment]:
-  """Return the segments of all recordings under some paths.
+  """Return the segments of all recordings under some paths, each once.
 
   Args:
     index, encoder, options: see `index_recording`.
@@ -201,45 +202,57 @@ def index_all(
   for path in map(pathlib.Path, paths):
     if not path.exists():
       raise FileNotFoundError(f"no file or folder {path}")
-    if not path.is_dir() or _is_recording(path):
+    if not path.is_dir() or opening.is_sequence(path):
       segment = index_recording(index, encoder, path, options)
-      found[segment.key] = segment
+      found.setdefault(_identity(path, segment), segment.key)
       continue
     inside = _index_folder(index, encoder, path, options)
     if not inside:
       raise ValueError(f"{path} holds no recording that can be used")
-    found |= {segment.key: segment for segment in inside}
+    found = inside | found
   # An outdated segment may have gone meanwhile, and rows moved.
-  return [s for s in index.segments if s.key in found]
+  keys = set(found.values())
+  return [s for s in index.segments if s.key in keys]
 
 
 def _index_folder(index, encoder, folder, options):
-  found, seen = [], set()
-  for path in sorted(folder.rglob("*")):
-    if path.suffix.lower() not in _SUFFIXES or path.name in _TABLES:
-      continue
+  found = {}
+  for path in _recordings_in(folder):
     try:
       segment = index_recording(index, encoder, path, options)
     except (ValueError, OSError) as error:
       message = " ".join(str(error).split())
       print(f"passed over {path}: {message}", file=sys.stderr)
       continue
-    # A video and its IMU file are one recording.
-    who = path.parent, segment.about["recordings"][0]["recording_id"]
-    if who not in seen:
-      seen.add(who)
-      found.append(segment)
+    found.setdefault(_identity(path, segment), segment.key)
   return found
 
 
-def _is_recording(folder):
-  return nymeria.is_sequence(folder) or any(folder.glob("*.vrs"))
+def _recordings_in(folder):
+  """Return what to open below a folder, each IMU file and sequence once.
+
+  A download may hold one recording's video at several sizes.
+  """
+  found = {}
+  for path in folders.walk(folder, opening.is_sequence):
+    if path.is_dir() or (
+      is_recording_name(path.name) and path.name not in _TABLES
+    ):
+      imu_path = opening.imu_of(path)
+      found.setdefault(imu_path.resolve(), imu_path)
+  return list(found.values())
+
+
+def _identity(path, segment):
+  """Tell recordings apart; one may have a file a sensor, and its video."""
+  home = opening.imu_of(path).parent.resolve()
+  return home, segment.about["recordings"][0]["recording_id"]
 
 
 def _state(path):
   """Sizes and times of all files that a recording may be read from."""
   if path.is_dir():
-    files = sorted(p for p in path.rglob("*") if p.is_file())
+    files = [p for p in folders.walk(path) if p.is_file()]
   else:
     # P01_01-accl.csv is read together with P01_01-gyro.csv.
     stem = path.stem.rsplit("-", 1)[0]

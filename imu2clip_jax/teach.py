@@ -39,7 +39,7 @@ def teach(
   parts, about = [], []
   for example in examples:
     path, span_s = sources.parse(example)
-    recording = opening.open_recording(path)
+    recording = opening.open_recording(path, texts=[])
     starts, found = sources.embed_recording(
       run.encoder, recording, options, span_s
     )

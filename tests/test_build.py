@@ -51,6 +51,37 @@ def test_a_folder_of_csv_becomes_windows(raw, tmp_path, capsys):
   assert about["reader"] == {"labels_as_texts": True}
 
 
+@pytest.mark.parametrize(
+  ("reader", "words", "value"),
+  [
+    ("csv_imu", "labels_as_texts=False", False),
+    ("csv_imu", "labels_as_texts=TRUE", True),
+    ("csv_imu", 'test_wearers=["ann", 7]', ["ann", 7]),
+    ("csv_imu", "test_wearers=[]", []),
+    ("csv_imu", "test_wearers=null", None),
+    ("csv_imu", "test_wearers=bo", ["bo"]),
+    ("csv_imu", 'test_wearers="bo"', ["bo"]),
+    ("csv_imu", "test_wearers=12", ["12"]),
+    ("csv_imu", "test_wearers=1e3", ["1e3"]),
+    ("nymeria_imu", "narrations=atomic_action", ["atomic_action"]),
+    ("aria_imu", "min_confidence=1", 1),
+    ("ego4d_imu", "wearer_only=False", False),
+    ("ego4d_imu", "checkout=2024", "2024"),
+    ("synthetic_imu", "test_wearers=4", 4),
+  ],
+)
+def test_a_readers_option_is_what_its_signature_says(
+  reader, words, value, monkeypatch
+):
+  given = {}
+  monkeypatch.setattr(
+    build, "build", lambda *_, reader_options, **__: given | reader_options
+  )
+  monkeypatch.setattr(build, "table", given.update)
+  assert run(DATASETS / reader, "--data_dir=x", "--with", words) == 0
+  assert given == {words.partition("=")[0]: value}
+
+
 def test_json_is_one_document_on_stdout(raw, tmp_path, capsys):
   words = [
     DATASETS / "csv_imu",
@@ -102,6 +133,12 @@ def test_another_name_stands_beside(raw, tmp_path):
     (["csv_imu"], "csv_imu needs --raw"),
     (["csv_imu", "--raw=RAW", "--with", "oops"], "expected KEY=VALUE"),
     (["csv_imu", "--raw=RAW", "--with", "spilt=1"], "keyword argument 'spilt'"),
+    (
+      ["csv_imu", "--raw=RAW", "--with", "labels_as_texts=no"],
+      "expected labels_as_texts=true or labels_as_texts=false",
+    ),
+    (["csv_imu", "--raw=RAW", "--with", "test_wearers=12"], "no wearer '12'"),
+    (["synthetic_imu", "--with", "seed=one"], "seed=one: expected a whole"),
     (["csv_imu", "--raw=RAW", "--rule=often"], "rule is 'often'"),
     (["csv_imu", "--raw=RAW", "--window_s=60"], "no window fits"),
     (["csv_imu", "--raw=RAW", "--name=My Set"], "'My Set'"),

@@ -90,6 +90,7 @@ def test_splits_do_not_share_wearers(arrays):
   ("options", "message"),
   [
     ({"test_wearers": [99]}, "no wearer 99; the wearers are 1, 2,"),
+    ({"test_wearers": ["bo"]}, "no wearer bo; the wearers are 1, 2,"),
     ({"test_wearers": [1], "validation_wearers": [1]}, "wearer 1 is in test"),
     ({"classes": "most", "test_wearers": [1]}, "'most'"),
     ({"test_wearers": [*range(1, 7), *range(20, 25)]}, "left to train"),

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from imu2clip_jax.recordings import parsing, splits
+from imu2clip_jax.recordings import folders, parsing, splits
 from imu2clip_jax.recordings.recording import Entry, Imu, Recording
 
 _FILES = ("recording.vrs", "video.vrs")
@@ -70,14 +70,14 @@ def find(
   first folder below `root`.
 
   Args:
-    root: searched at any depth.
+    root: searched at any depth, behind links too.
     imu, min_confidence: see `open_aria`.
 
   Raises:
     FileNotFoundError: `root` does not exist or holds no VRS file.
   """
   root = pathlib.Path(root)
-  paths = sorted(root.rglob("*.vrs"))
+  paths = [path for path in folders.walk(root) if path.suffix == ".vrs"]
   if not paths:
     raise FileNotFoundError(f"no .vrs file lies below {root}")
   wearers = [_wearer(path, root) for path in paths]
@@ -115,10 +115,19 @@ def _wearer(path, root):
   return path.relative_to(root).with_suffix("").parts[0]
 
 
+def is_sequence(path: str | os.PathLike) -> bool:
+  """Does a folder hold one VRS file that is named after the folder?"""
+  return len(_named_after(pathlib.Path(path))) == 1
+
+
+def _named_after(folder):
+  return [folder / name for name in _FILES if (folder / name).exists()]
+
+
 def _vrs_in(path):
   if not path.is_dir():
     return path
-  found = [path / name for name in _FILES if (path / name).exists()]
+  found = _named_after(path)
   if len(found) != 1:
     raise FileNotFoundError(
       f"{path}: expected one of {' and '.join(_FILES)} in this folder"

@@ -25,7 +25,7 @@ import re
 import numpy as np
 
 from imu2clip_jax import imu
-from imu2clip_jax.recordings import mounting, parsing
+from imu2clip_jax.recordings import folders, mounting, parsing
 from imu2clip_jax.recordings import recording as recording_lib
 
 # The data sheets' activities 1-15, as short phrases. Set 1A has the first 11.
@@ -193,11 +193,11 @@ def _splits(found, classes, test, validation):
 
 
 def _users(chosen, users, known):
-  numbers = [int(user) for user in chosen]
-  for user in numbers:
-    if user not in users:
+  named = {str(user): user for user in users}
+  for user in map(str, chosen):
+    if user not in named:
       raise ValueError(f"there is no wearer {user}; {known}")
-  return numbers
+  return [named[str(user)] for user in chosen]
 
 
 def _in_arrays(paths):
@@ -256,13 +256,14 @@ def _open_row(path, row, name):
 def _in_tree(root):
   """Return (recording id, user, label, set, opener) of every recording."""
   files = collections.defaultdict(list)
-  for group in ("1A", "1B"):
-    for path in sorted(root.rglob(f"Dataset_{group}/User*/*.csv")):
-      match = _FILE.fullmatch(path.name)
-      user = re.fullmatch(r"User(\d+)", path.parent.name)
-      if match and user:
-        key = group, int(user[1]), int(match["exp"])
-        files[key].append((match["sensor"], match["start"], path))
+  for path in folders.walk(root):
+    match = _FILE.fullmatch(path.name)
+    home = re.fullmatch(
+      r"Dataset_(1A|1B)/User(\d+)", "/".join(path.parts[-3:-1])
+    )
+    if match and home:
+      key = home[1], int(home[2]), int(match["exp"])
+      files[key].append((match["sensor"], match["start"], path))
   found = []
   for (group, user, exp), sensors in sorted(files.items()):
     name = f"{group}_user{user:02d}_exp{exp:03d}"

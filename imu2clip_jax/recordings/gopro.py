@@ -22,7 +22,7 @@ import re
 import av
 import numpy as np
 
-from imu2clip_jax.recordings import gpmf, parsing, splits
+from imu2clip_jax.recordings import folders, gpmf, parsing, splits
 from imu2clip_jax.recordings.recording import Entry, Imu, Recording
 from imu2clip_jax.recordings.video import VideoFile, reading
 
@@ -81,7 +81,7 @@ def find(root: str | os.PathLike) -> list[Entry]:
   (GH010042.MP4, GH020042.MP4) stay in one split.
 
   Args:
-    root: searched at any depth for .mp4 in either case.
+    root: searched at any depth for .mp4 in either case, behind links too.
 
   Raises:
     FileNotFoundError: `root` does not exist or holds no MP4.
@@ -89,7 +89,7 @@ def find(root: str | os.PathLike) -> list[Entry]:
   root = pathlib.Path(root)
   paths = [
     path
-    for path in sorted(root.rglob("*"))
+    for path in folders.walk(root)
     # macOS leaves a hidden "._NAME" beside each file on a camera's card.
     if path.suffix.lower() == ".mp4" and not path.name.startswith(".")
   ]

@@ -69,6 +69,19 @@ def open_recording(path, video=None, texts=None) -> Recording:
   raise ValueError(f"{path}: no reader knows this kind of recording")
 
 
+def is_sequence(path) -> bool:
+  """Is a folder, with all that lies in it, one recording?"""
+  return nymeria.is_sequence(path) or aria.is_sequence(path)
+
+
+def imu_of(path) -> pathlib.Path:
+  """Return the IMU file that a video of a download leads to, else `path`."""
+  path = pathlib.Path(path)
+  if path.suffix.lower() not in _VIDEOS:
+    return path
+  return ego4d.imu_of(path) or epic_kitchens.imu_of(path) or path
+
+
 def _with(recording, video, texts):
   """Replace the video and the texts of a recording where others are given."""
   if video is not None:
