@@ -3,6 +3,7 @@
 import collections
 import json
 import pathlib
+import warnings
 import zipfile
 
 import av
@@ -177,6 +178,22 @@ def test_a_lost_axis_is_said(tmp_path):
   write_imu(tmp_path / "uid.csv", [row.format(k * 4.975) for k in range(9)])
   with pytest.warns(UserWarning, match="accl_y and accl_z are equal"):
     ego4d.open_ego4d(tmp_path / "uid.csv")
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_lost_axis_is_said_where_rows_lack_acceleration(tmp_path, lost):
+  path = tmp_path / "uid.csv"
+  missing = [f"0,{k},{k},1,2,{k},NULL,NULL,NULL" for k in range(20)]
+  rows = [
+    f"0,{k},{k},1,2,{k},9.5,{k},{k if lost else -k}" for k in range(20, 40)
+  ]
+  write_imu(path, [*missing, *rows, "0,40,40,1,2,3,9.5,NULL,4"])
+  with warnings.catch_warnings(record=True) as heard:
+    warnings.simplefilter("always")
+    ego4d.open_ego4d(path, texts=[])
+  said = [str(warning.message) for warning in heard]
+  assert len(said) == lost
+  assert all("accl_y and accl_z are equal" in text for text in said)
 
 
 def test_siblings_are_found_by_the_layout(tree):
