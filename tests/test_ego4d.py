@@ -280,7 +280,14 @@ def write_checkout(folder):
 
 def test_find_with_the_published_lists(tree, tmp_path):
   write_checkout(tmp_path / "imu2clip")
-  entries = ego4d.find(tree, checkout=tmp_path / "imu2clip")
+  write_imu(tree / "imu" / "uid-e.csv", imu_rows())  # not in ego4d.json
+  write_imu(tree / "imu" / "uid-f.csv", imu_rows())
+  with pytest.warns(UserWarning, match="IMU files are passed over") as heard:
+    entries = ego4d.find(tree, checkout=tmp_path / "imu2clip")
+  said = [str(warning.message).partition(": ")[2] for warning in heard]
+  assert [text.split(" IMU")[0] for text in said] == ["2 of 5", "1 of 5"]
+  assert "in ego4d.json" in said[0]
+  assert "in fold 0" in said[1]
   assert [(e.recording_id, e.split) for e in entries] == [
     ("uid-a", "train"),
     ("uid-b", "validation"),
@@ -289,6 +296,7 @@ def test_find_with_the_published_lists(tree, tmp_path):
   assert opened.wearer_id == "video_uid-a"
   assert [t[0] for t in opened.texts] == [1.25]  # the others' window is bad
   assert opened.labels == [(0, 5, "sits down"), (5, 10, "head movement")]
+  assert opened.dropped == {"bad window": 2}
 
 
 def test_what_is_missing_or_damaged_is_named(tree, tmp_path):

@@ -52,6 +52,18 @@ def test_texts_and_segments_beside_the_signal_are_counted(rule):
   assert none.dropped == {"no signal": 1}
 
 
+def test_texts_that_the_reader_left_out_are_counted_among_windows_of_texts():
+  spans = [(10.0, 12.0, "walks"), (70.0, 70.0, "rests")]
+  recording = make(texts=spans, dropped={"bad window": 3, "other": 0})
+  for rule, want in (
+    ("narration", {"bad window": 3, "no signal": 1}),
+    ("segment", {"bad window": 3, "no signal": 1}),
+    ("stride", {}),
+  ):
+    options = dataclasses.replace(OPTIONS, rule=rule)
+    assert windows.cut_recording(recording, options).dropped == want
+
+
 def test_a_video_that_shows_no_window_is_told():
   beside = windows.cut_recording(make(video=Grey(1e6, 1e6 + 60)), OPTIONS)
   (warning,) = beside.warnings

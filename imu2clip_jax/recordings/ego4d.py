@@ -91,14 +91,15 @@ def find(
   """Find every video with an IMU file.
 
   Splits are by `fb_participant_id`; a video without one counts as a wearer of
-  its own.
+  its own. A warning counts the IMU files that are passed over.
 
   Args:
     root: the download's folder, or its `v1` or `v2`; of both v2 is taken.
     checkout: a checkout of facebookresearch/imu2clip: take its splits (videos
       in none of them are left out; each video is then its own wearer, because
       these splits are by video), its labels, and leave out narrations whose
-      published window is listed as bad.
+      published window is listed as bad; `Recording.dropped` counts those as
+      "bad window".
     fold: which of the checkout's ten folds.
     wearer_only: see `open_ego4d`.
 
@@ -108,8 +109,9 @@ def find(
   """
   tree = _tree(pathlib.Path(root))
   about = _metadata(tree / "ego4d.json")
-  paths = {p.stem: p for p in sorted((tree / "imu").glob("*.csv"))}
-  paths = {uid: p for uid, p in paths.items() if uid in about}
+  files = {p.stem: p for p in sorted((tree / "imu").glob("*.csv"))}
+  files.pop("manifest", None)  # the download's list of them
+  paths = {uid: p for uid, p in files.items() if uid in about}
   if not paths:
     raise FileNotFoundError(
       f"{tree / 'imu'}: holds no VIDEO_UID.csv of a video in ego4d.json"
@@ -132,22 +134,32 @@ def find(
   for uid, path in paths.items():
     if uid not in split:
       continue
-    points = _without_bad(said.get(uid, []), uid, about[uid].duration_s, bad)
+    texts = _as_texts(said.get(uid, []), wearer_only)
+    usable = _without_bad(texts, uid, about[uid].duration_s, bad)
     opener = functools.partial(
       _open,
       path,
-      wearers[uid],
-      _as_texts(points, wearer_only),
-      labels.get(uid, []),
+      usable,
+      wearer_id=wearers[uid],
+      labels=labels.get(uid, []),
+      dropped={"bad window": len(texts) - len(usable)},
     )
     entries.append(Entry(uid, wearers[uid], split[uid], opener))
+  for count, where in (
+    (len(files) - len(paths), "ego4d.json"),
+    (len(paths) - len(entries), f"fold {fold} of {checkout}"),
+  ):
+    if count:
+      warnings.warn(
+        f"{tree / 'imu'}: {count} of {len(files)} IMU files are passed over, "
+        f"which are not in {where}",
+        stacklevel=2,
+      )
   return entries
 
 
-def _open(path, wearer_id, texts, labels):
-  return dataclasses.replace(
-    open_ego4d(path, texts=texts), wearer_id=wearer_id, labels=labels
-  )
+def _open(path, texts, **known):
+  return dataclasses.replace(open_ego4d(path, texts=texts), **known)
 
 
 def _tree(root):
@@ -290,11 +302,11 @@ def _as_texts(points, wearer_only):
   ]
 
 
-def _without_bad(points, uid, duration_s, bad):
+def _without_bad(texts, uid, duration_s, bad):
   """Leave out the narrations whose published window has no usable IMU."""
   return [
-    (time_s, text)
-    for time_s, text in points
-    if (uid, *(imu2clip_lists.published_window(time_s, duration_s) or ()))
+    text
+    for text in texts
+    if (uid, *(imu2clip_lists.published_window(text[0], duration_s) or ()))
     not in bad
   ]

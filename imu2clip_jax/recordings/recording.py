@@ -69,6 +69,7 @@ class Recording:
     labels: activity segments as (start_s, end_s, label).
     told_by_imu: texts and labels are timed by the IMU's stamps, so they move
       with these where its clock is put right.
+    dropped: texts that the reader left out, by reason, for the drop report.
   """
 
   recording_id: str
@@ -82,6 +83,7 @@ class Recording:
     default_factory=list
   )
   told_by_imu: bool = False
+  dropped: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def frames(self, times_s) -> np.ndarray:
     """Nearest frames to `times_s` (seconds), uint8 [N, H, W, 3], upright RGB.
