@@ -250,6 +250,24 @@ def test_find_splits_by_participant(tree):
   assert opened.video is not None
 
 
+def test_redacted_intervals_are_blacked_out(tree):
+  about = json.loads((tree / "ego4d.json").read_text())
+  redacted = [{"start_sec": 0.5, "end_sec": 1.5}]
+  about["videos"][0]["redacted_intervals"] = redacted
+  about["videos"][1]["redacted_intervals"] = None
+  (tree / "ego4d.json").write_text(json.dumps(about))
+  opened = {e.recording_id: e.open() for e in ego4d.find(tree)}
+  assert opened["uid-a"].blacked_out == [(0.5, 1.5)]
+  assert opened["uid-b"].blacked_out == opened["uid-c"].blacked_out == []
+  window = opened["uid-a"].window(1.0, 2.0, num_frames=5)
+  np.testing.assert_allclose(window["frame_times_s"], [0.2, 1.8], atol=0.01)
+  assert len(window["frames"]) == 2
+  redacted[0]["end_sec"] = "late"
+  (tree / "ego4d.json").write_text(json.dumps(about))
+  with pytest.raises(ValueError, match=r"ego4d\.json: is not Ego4D's"):
+    ego4d.find(tree)
+
+
 def test_v1_and_the_release_folder_itself(tree):
   v1 = tree.rename(tree.parent / "v1")
   assert len(ego4d.find(v1.parent)) == len(ego4d.find(v1)) == 3

@@ -74,6 +74,24 @@ def test_a_video_that_shows_no_window_is_told():
   assert sum(bool(r["frames"]) for r in part.records) == 5
 
 
+def test_blacked_out_stretches_give_no_frame_and_keep_the_rest():
+  black = [(0.5, 1.0), (4.9, 9.1)]
+  texts = [(5.0, 5.0, "walks")]
+  recording = make(video=Grey(0, 60), blacked_out=black, texts=texts)
+  records = windows.cut_recording(recording, OPTIONS).records
+  assert len(records) == 30
+  dark = [r for r in records if not r["frames"]]
+  # The middles at 1, 5, 7 and 9 s; both ends belong to a stretch.
+  assert [round(r["start_s"]) for r in dark] == [0, 4, 6, 8]
+  assert all(len(r["frame_times_s"]) == len(r["frames"]) for r in records)
+  assert dark[1]["texts"] == ["walks"]
+  assert dark[1]["sensor_mask"].all()
+  nothing = dataclasses.replace(recording, blacked_out=[(0.0, 60.0)])
+  (warning,) = windows.cut_recording(nothing, OPTIONS).warnings
+  assert "no window has a frame" in warning
+  assert "in part blacked out" in warning
+
+
 def test_a_padded_window_has_the_frames_that_there_are():
   options = dataclasses.replace(OPTIONS, pad_short=True, num_frames=2)
   recording = make(length_s=0.8, video=Grey(0, 0.8))

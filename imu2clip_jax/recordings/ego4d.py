@@ -40,6 +40,8 @@ def open_ego4d(
 ) -> Recording:
   """Open one recording by its IMU file.
 
+  Only `find` reads ego4d.json and knows what is blacked out.
+
   Args:
     path: `imu/VIDEO_UID.csv`.
     video: its video; None looks for it in the tree around `path`, and goes
@@ -142,6 +144,7 @@ def find(
       usable,
       wearer_id=wearers[uid],
       labels=labels.get(uid, []),
+      blacked_out=about[uid].redacted,
       dropped={"bad window": len(texts) - len(usable)},
     )
     entries.append(Entry(uid, wearers[uid], split[uid], opener))
@@ -217,6 +220,7 @@ def _differ(a, b):
 class _Video:
   wearer_id: str
   duration_s: float
+  redacted: list[tuple[float, float]]
 
 
 def _metadata(path) -> dict[str, _Video]:
@@ -228,9 +232,11 @@ def _metadata(path) -> dict[str, _Video]:
       wearer = video.get("fb_participant_id")
       length = (video.get("video_metadata") or {}).get("video_duration_sec")
       uid = video["video_uid"]
+      redacted = video.get("redacted_intervals") or []
       found[uid] = _Video(
         f"video_{uid}" if wearer is None else f"participant_{wearer}",
         float(video["duration_sec"] if length is None else length),
+        [(float(r["start_sec"]), float(r["end_sec"])) for r in redacted],
       )
   except (
     KeyError,

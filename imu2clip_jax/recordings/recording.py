@@ -70,6 +70,7 @@ class Recording:
     told_by_imu: texts and labels are timed by the IMU's stamps, so they move
       with these where its clock is put right.
     dropped: texts that the reader left out, by reason, for the drop report.
+    blacked_out: stretches (start_s, end_s) in which the video shows nothing.
   """
 
   recording_id: str
@@ -84,6 +85,9 @@ class Recording:
   )
   told_by_imu: bool = False
   dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+  blacked_out: list[tuple[float, float]] = dataclasses.field(
+    default_factory=list
+  )
 
   def frames(self, times_s) -> np.ndarray:
     """Nearest frames to `times_s` (seconds), uint8 [N, H, W, 3], upright RGB.
@@ -105,6 +109,15 @@ class Recording:
       )
     return self.video.frames(times_s)
 
+  def shown(self, times_s: np.ndarray) -> np.ndarray:
+    """Which of the times [N] does the video show? [N] bool."""
+    if self.video is None:
+      return np.zeros(len(times_s), bool)
+    seen = (times_s >= self.video.start_s) & (times_s <= self.video.end_s)
+    for start_s, end_s in self.blacked_out:
+      seen &= (times_s < start_s) | (times_s > end_s)
+    return seen
+
   def window(
     self,
     t_s: float,
@@ -120,7 +133,7 @@ class Recording:
       window_s: its length.
       rate_hz: the rate to which both sensors are resampled.
       num_frames: frames at the middles of as many equal parts of the window;
-        those outside the video are left out.
+        those outside the video or blacked out are left out.
 
     Returns:
       start_s, end_s; imu [T, 6] float32 m/s², rad/s in the axes of `imu.frame`;
@@ -149,12 +162,10 @@ class Recording:
     starts, imu, share = imu_lib.cut(grid, [t_s - window_s / 2], window_s)
     start_s, end_s = float(starts[0]), float(starts[0]) + window_s
     mask = share[0] > 0
-    times = np.zeros(0)
+    times = frame_times(start_s, window_s, num_frames)
+    times = times[self.shown(times)]
     frames = np.zeros((0, 0, 0, 3), np.uint8)
-    if self.video is not None:
-      times = frame_times(start_s, window_s, num_frames)
-      times = times[(times >= self.video.start_s) & (times <= self.video.end_s)]
-      frames = self.frames(times) if times.size else frames
+    frames = self.frames(times) if times.size else frames
     intervals = np.array([t[:2] for t in self.texts]).reshape(-1, 2)
     return {
       "start_s": start_s,
