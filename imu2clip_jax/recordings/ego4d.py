@@ -111,9 +111,9 @@ def find(
   """
   tree = _tree(pathlib.Path(root))
   about = _metadata(tree / "ego4d.json")
-  files = {p.stem: p for p in sorted((tree / "imu").glob("*.csv"))}
-  files.pop("manifest", None)  # the download's list of them
-  paths = {uid: p for uid, p in files.items() if uid in about}
+  listed = {p.stem: p for p in sorted((tree / "imu").glob("*.csv"))}
+  listed.pop("manifest", None)  # the download's list of them
+  paths = {uid: p for uid, p in listed.items() if uid in about}
   if not paths:
     raise FileNotFoundError(
       f"{tree / 'imu'}: holds no VIDEO_UID.csv of a video in ego4d.json"
@@ -147,14 +147,15 @@ def find(
       blacked_out=about[uid].redacted,
       dropped={"bad window": len(texts) - len(usable)},
     )
-    entries.append(Entry(uid, wearers[uid], split[uid], opener))
+    files = (path, *_videos(path))
+    entries.append(Entry(uid, wearers[uid], split[uid], opener, files))
   for count, where in (
-    (len(files) - len(paths), "ego4d.json"),
+    (len(listed) - len(paths), "ego4d.json"),
     (len(paths) - len(entries), f"fold {fold} of {checkout}"),
   ):
     if count:
       warnings.warn(
-        f"{tree / 'imu'}: {count} of {len(files)} IMU files are passed over, "
+        f"{tree / 'imu'}: {count} of {len(listed)} IMU files are passed over, "
         f"which are not in {where}",
         stacklevel=2,
       )
@@ -175,11 +176,13 @@ def _tree(root):
 
 
 def _video(path):
-  for folder in _VIDEO_FOLDERS:
-    video = path.parent.parent / folder / f"{path.stem}.mp4"
-    if video.exists():
-      return video
-  return None
+  return next((video for video in _videos(path) if video.exists()), None)
+
+
+def _videos(path):
+  """Return where the video of an IMU file may lie."""
+  tree = path.parent.parent
+  return [tree / folder / f"{path.stem}.mp4" for folder in _VIDEO_FOLDERS]
 
 
 def _narrations(tree):

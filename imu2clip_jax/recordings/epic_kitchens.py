@@ -76,8 +76,7 @@ def open_epic(
     raise ValueError(f"{path}: expected VIDEO_ID-accl.csv or VIDEO_ID-gyro.csv")
   video_id = match[1]
   if video is None:
-    folder = path.parent.parent / "videos"
-    found = (folder / f"{video_id}{suffix}" for suffix in (".MP4", ".mp4"))
+    found = _videos(path, video_id)
     video = next((p for p in found if p.exists()), None)
   film = VideoFile(video, container_zero_s=0.0) if video else None
   folder = _annotations(path.parents[2]) if len(path.parents) > 2 else None
@@ -159,7 +158,9 @@ def find(
     opener = functools.partial(
       _open, path, texts, labels, durations_s.get(video_id), orientation
     )
-    entries.append(Entry(video_id, wearer, split[wearer], opener))
+    imu_files = _imu_files(path.parent, video_id).values()
+    files = (*imu_files, *_videos(path, video_id))
+    entries.append(Entry(video_id, wearer, split[wearer], opener, files))
   return entries
 
 
@@ -170,11 +171,20 @@ def _open(path, texts, labels, duration_s, orientation):
   return dataclasses.replace(recording, labels=labels)
 
 
+def _videos(path, video_id):
+  """Return where the video of an IMU file may lie."""
+  folder = path.parent.parent / "videos"
+  return [folder / f"{video_id}{suffix}" for suffix in (".MP4", ".mp4")]
+
+
+def _imu_files(folder, video_id):
+  return {s: folder / f"{video_id}-{s}.csv" for s in ("accl", "gyro")}
+
+
 def _read_imu(folder, video_id, duration_s, orientation):
   stamps_ms, values = {}, {}
-  for sensor, letters in (("accl", "Accl"), ("gyro", "Gyro")):
-    path = folder / f"{video_id}-{sensor}.csv"
-    axes = [f"{letters}{axis}" for axis in "XYZ"]
+  for sensor, path in _imu_files(folder, video_id).items():
+    axes = [f"{sensor.capitalize()}{axis}" for axis in "XYZ"]
     columns = parsing.numbers(path, ("Milliseconds", *axes))
     stamps_ms[sensor] = columns["Milliseconds"]
     values[sensor] = np.stack([columns[axis] for axis in axes], axis=1)

@@ -6,6 +6,7 @@ this in and change nothing that was stored: no resampling, trimming or dropping.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -211,9 +212,12 @@ class Entry:
     wearer_id: the unit of every split.
     split: "train", "validation" or "test".
     open: returns the Recording; picklable, for other processes.
+    files: all that `open` may read, there or not yet: a build that goes on cuts
+      a recording again if one of them came, went or changed.
   """
 
   recording_id: str
   wearer_id: str
   split: str
   open: Callable[[], Recording]
+  files: tuple[pathlib.Path, ...] = ()
