@@ -3,6 +3,7 @@
 import collections
 import json
 import pathlib
+import warnings
 import zipfile
 
 import av
@@ -179,6 +180,22 @@ def test_a_lost_axis_is_said(tmp_path):
     ego4d.open_ego4d(tmp_path / "uid.csv")
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_lost_axis_is_said_where_rows_lack_acceleration(tmp_path, lost):
+  path = tmp_path / "uid.csv"
+  missing = [f"0,{k},{k},1,2,{k},NULL,NULL,NULL" for k in range(20)]
+  rows = [
+    f"0,{k},{k},1,2,{k},9.5,{k},{k if lost else -k}" for k in range(20, 40)
+  ]
+  write_imu(path, [*missing, *rows, "0,40,40,1,2,3,9.5,NULL,4"])
+  with warnings.catch_warnings(record=True) as heard:
+    warnings.simplefilter("always")
+    ego4d.open_ego4d(path, texts=[])
+  said = [str(warning.message) for warning in heard]
+  assert len(said) == lost
+  assert all("accl_y and accl_z are equal" in text for text in said)
+
+
 def test_siblings_are_found_by_the_layout(tree):
   recording = ego4d.open_ego4d(tree / "imu" / "uid-a.csv")
   assert recording.recording_id == "uid-a"
@@ -233,6 +250,24 @@ def test_find_splits_by_participant(tree):
   assert opened.video is not None
 
 
+def test_redacted_intervals_are_blacked_out(tree):
+  about = json.loads((tree / "ego4d.json").read_text())
+  redacted = [{"start_sec": 0.5, "end_sec": 1.5}]
+  about["videos"][0]["redacted_intervals"] = redacted
+  about["videos"][1]["redacted_intervals"] = None
+  (tree / "ego4d.json").write_text(json.dumps(about))
+  opened = {e.recording_id: e.open() for e in ego4d.find(tree)}
+  assert opened["uid-a"].blacked_out == [(0.5, 1.5)]
+  assert opened["uid-b"].blacked_out == opened["uid-c"].blacked_out == []
+  window = opened["uid-a"].window(1.0, 2.0, num_frames=5)
+  np.testing.assert_allclose(window["frame_times_s"], [0.2, 1.8], atol=0.01)
+  assert len(window["frames"]) == 2
+  redacted[0]["end_sec"] = "late"
+  (tree / "ego4d.json").write_text(json.dumps(about))
+  with pytest.raises(ValueError, match=r"ego4d\.json: is not Ego4D's"):
+    ego4d.find(tree)
+
+
 def test_v1_and_the_release_folder_itself(tree):
   v1 = tree.rename(tree.parent / "v1")
   assert len(ego4d.find(v1.parent)) == len(ego4d.find(v1)) == 3
@@ -263,7 +298,14 @@ def write_checkout(folder):
 
 def test_find_with_the_published_lists(tree, tmp_path):
   write_checkout(tmp_path / "imu2clip")
-  entries = ego4d.find(tree, checkout=tmp_path / "imu2clip")
+  write_imu(tree / "imu" / "uid-e.csv", imu_rows())  # not in ego4d.json
+  write_imu(tree / "imu" / "uid-f.csv", imu_rows())
+  with pytest.warns(UserWarning, match="IMU files are passed over") as heard:
+    entries = ego4d.find(tree, checkout=tmp_path / "imu2clip")
+  said = [str(warning.message).partition(": ")[2] for warning in heard]
+  assert [text.split(" IMU")[0] for text in said] == ["2 of 5", "1 of 5"]
+  assert "in ego4d.json" in said[0]
+  assert "in fold 0" in said[1]
   assert [(e.recording_id, e.split) for e in entries] == [
     ("uid-a", "train"),
     ("uid-b", "validation"),
@@ -272,6 +314,7 @@ def test_find_with_the_published_lists(tree, tmp_path):
   assert opened.wearer_id == "video_uid-a"
   assert [t[0] for t in opened.texts] == [1.25]  # the others' window is bad
   assert opened.labels == [(0, 5, "sits down"), (5, 10, "head movement")]
+  assert opened.dropped == {"bad window": 2}
 
 
 def test_what_is_missing_or_damaged_is_named(tree, tmp_path):

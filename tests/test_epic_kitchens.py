@@ -157,6 +157,14 @@ def test_siblings_are_found_by_the_layout(tree):
   assert last_s == pytest.approx(18.95 * 1.01, abs=0.5)
 
 
+def test_without_a_film_the_annotations_tell_the_length(tree):
+  path = tree / "P02" / "meta_data" / "P02_101-accl.csv"
+  alone = opening.open_recording(path).imu
+  (built,) = (e for e in epic.find(tree) if e.recording_id == "P02_101")
+  assert np.array_equal(alone.accel_t_s, built.open().imu.accel_t_s)
+  assert alone.accel_t_s[-1] == pytest.approx(18.95 * 1.01, abs=0.5)
+
+
 def test_open_recording_knows_the_imu_files_and_the_video(tree):
   for name in (
     "meta_data/P01_101-accl.csv",

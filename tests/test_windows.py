@@ -52,6 +52,18 @@ def test_texts_and_segments_beside_the_signal_are_counted(rule):
   assert none.dropped == {"no signal": 1}
 
 
+def test_texts_that_the_reader_left_out_are_counted_among_windows_of_texts():
+  spans = [(10.0, 12.0, "walks"), (70.0, 70.0, "rests")]
+  recording = make(texts=spans, dropped={"bad window": 3, "other": 0})
+  for rule, want in (
+    ("narration", {"bad window": 3, "no signal": 1}),
+    ("segment", {"bad window": 3, "no signal": 1}),
+    ("stride", {}),
+  ):
+    options = dataclasses.replace(OPTIONS, rule=rule)
+    assert windows.cut_recording(recording, options).dropped == want
+
+
 def test_a_video_that_shows_no_window_is_told():
   beside = windows.cut_recording(make(video=Grey(1e6, 1e6 + 60)), OPTIONS)
   (warning,) = beside.warnings
@@ -60,6 +72,24 @@ def test_a_video_that_shows_no_window_is_told():
   part = windows.cut_recording(make(video=Grey(50, 90)), OPTIONS)
   assert not part.warnings
   assert sum(bool(r["frames"]) for r in part.records) == 5
+
+
+def test_blacked_out_stretches_give_no_frame_and_keep_the_rest():
+  black = [(0.5, 1.0), (4.9, 9.1)]
+  texts = [(5.0, 5.0, "walks")]
+  recording = make(video=Grey(0, 60), blacked_out=black, texts=texts)
+  records = windows.cut_recording(recording, OPTIONS).records
+  assert len(records) == 30
+  dark = [r for r in records if not r["frames"]]
+  # The middles at 1, 5, 7 and 9 s; both ends belong to a stretch.
+  assert [round(r["start_s"]) for r in dark] == [0, 4, 6, 8]
+  assert all(len(r["frame_times_s"]) == len(r["frames"]) for r in records)
+  assert dark[1]["texts"] == ["walks"]
+  assert dark[1]["sensor_mask"].all()
+  nothing = dataclasses.replace(recording, blacked_out=[(0.0, 60.0)])
+  (warning,) = windows.cut_recording(nothing, OPTIONS).warnings
+  assert "no window has a frame" in warning
+  assert "in part blacked out" in warning
 
 
 def test_a_padded_window_has_the_frames_that_there_are():

@@ -24,8 +24,8 @@ def of_windows(
 
   Returns:
     per window the times of its frames, float64 [F] seconds, and the encoded
-    frames; warnings. Frames outside the video are left out, and those that
-    cannot be decoded.
+    frames; warnings. Frames outside the video or blacked out are left out, and
+    those that cannot be decoded.
   """
   times = [np.zeros(0)] * len(starts_s)
   frames = [[] for _ in starts_s]
@@ -34,15 +34,15 @@ def of_windows(
     return times, frames, []
   for i, start in enumerate(starts_s):
     wanted = frame_times(start, shown_s, options.num_frames)
-    inside = (wanted >= video.start_s) & (wanted <= video.end_s)
-    times[i] = wanted[inside]
+    times[i] = wanted[recording.shown(wanted)]
   owner = np.repeat(np.arange(len(starts_s)), [len(t) for t in times])
   flat = np.concatenate(times)
   if not flat.size:
+    black = ", in part blacked out" if recording.blacked_out else ""
     unseen = (
       f"no window has a frame: the windows lie at {starts_s[0]:g} to "
       f"{starts_s[-1] + shown_s:g} s, the video at {video.start_s:g} to "
-      f"{video.end_s:g} s"
+      f"{video.end_s:g} s{black}"
     )
     return times, frames, [unseen]
   seen, why = np.zeros(len(flat), bool), ""

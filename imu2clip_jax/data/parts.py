@@ -241,9 +241,10 @@ def part_path(folder: pathlib.Path, entry: recording_lib.Entry) -> pathlib.Path:
   """Return where a recording's part lies.
 
   Any id becomes a safe file name. Other arguments of its opener, or another
-  size or time of a file among them, make it another part.
+  size or time of one of its files, make it another part.
   """
-  made_from = json.dumps([entry.recording_id, _facts(entry.open)])
+  files = [_state(file) for file in entry.files]
+  made_from = json.dumps([entry.recording_id, _facts(entry.open), files])
   name = hashlib.sha256(made_from.encode()).hexdigest()[:32]
   return pathlib.Path(folder) / f"{name}.npz"
 
@@ -256,18 +257,20 @@ def _facts(value):
     return [[str(key), _facts(value[key])] for key in value]
   if isinstance(value, list | tuple):
     return [_facts(item) for item in value]
-  if isinstance(value, pathlib.Path):
-    files = [
-      [str(file), (stat := file.stat()).st_size, stat.st_mtime_ns]
-      for file in (value, *sorted(value.rglob("*")))
-      if file.is_file()
-    ]
-    return [str(value), files]
   if isinstance(value, np.ndarray):
     return value.tolist()
   if callable(value):
     return value.__qualname__
   return repr(value)
+
+
+def _state(file):
+  """Return name, size and time of a file that may be missing; JSON."""
+  try:
+    stat = file.stat()
+  except OSError:
+    return [str(file), None, None]
+  return [str(file), stat.st_size, stat.st_mtime_ns]
 
 
 def _cut(entry, options):

@@ -36,16 +36,18 @@ def plain(text: str) -> str:
   """Clean a narration into a plain phrase.
 
   Unlike `official`: tags count in any case and spacing, white space is folded,
-  unknown tags go, and a long text ends at a whole word.
+  unknown tags go, and a long text ends at a whole word. A text is about
+  somebody else only if it does not begin with the wearer's tag.
 
   >>> plain("#c c  picks a # unsure. "), plain("#C C's hand moves")
   ('picks a something', 'hand moves')
-  >>> plain("#O a man X walks"), plain("open cupboard")
-  ('', 'open cupboard')
+  >>> plain("#O a man X walks"), plain("#C C hands a cup to #O man X")
+  ('', 'hands a cup to man x')
   """
-  if _OTHERS.search(text):
+  text, by_wearer = _WEARER.subn("", text)
+  if not by_wearer and _OTHERS.search(text):
     return ""
-  text = _UNSURE.sub("something", _WEARER.sub("", text))
+  text = _UNSURE.sub("something", text)
   text = " ".join(_TAG.sub("", text).split())
   text = text.strip(string.punctuation + string.whitespace).lower()
   if len(text) > _LONGEST:

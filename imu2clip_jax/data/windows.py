@@ -257,7 +257,7 @@ def _plan(recording, span_s, options, dropped):
   """Return starts [N] and, where the rule fixes them, their labels.
 
   Texts and segments beside the signal are counted in `dropped`, as are texts
-  of which cleaning leaves nothing.
+  that the reader left out or of which cleaning leaves nothing.
   """
   if options.rule == "stride":
     starts = imu.stride_starts(span_s, options.window_s, options.stride_s)
@@ -266,6 +266,7 @@ def _plan(recording, span_s, options, dropped):
   if options.rule == "narration" or not named:
     clean = texts.CLEANING[options.text_cleaning]
     named = [text for text in recording.texts if clean(text[2])]
+    dropped += collections.Counter(recording.dropped)  # without zeros
     if len(named) < len(recording.texts):
       dropped["no text left"] += len(recording.texts) - len(named)
   inside = [s for s in named if s[1] >= span_s[0] and s[0] <= span_s[1]]

@@ -20,6 +20,7 @@ from imu2clip_jax.recordings import folders, parsing, splits
 from imu2clip_jax.recordings.recording import Entry, Imu, Recording
 
 _FILES = ("recording.vrs", "video.vrs")
+_SPEECH = "speech.csv"
 # Words further apart than this belong to two sentences.
 _PAUSE_NS = 1_000_000_000
 
@@ -49,8 +50,8 @@ def open_aria(
   vrs = Vrs(path)
   sensors, video, zero_ns, span_ns = assemble(vrs, vrs, imu)
   texts = []
-  if path.with_name("speech.csv").exists():
-    words = read_words(path.with_name("speech.csv"))
+  if path.with_name(_SPEECH).exists():
+    words = read_words(path.with_name(_SPEECH))
     texts = [
       ((begin - zero_ns) / 1e9, (end - zero_ns) / 1e9, text)
       for begin, end, text in sentences(words, min_confidence)
@@ -93,6 +94,7 @@ def find(
         wearer,
         split[wearer],
         functools.partial(_open, path, name, wearer, imu, min_confidence),
+        (path, path.with_name(_SPEECH)),
       )
     )
   return entries

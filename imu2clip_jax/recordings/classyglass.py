@@ -109,15 +109,15 @@ def find(
   found = _select(found, classes)
   splits = _splits(found, classes, test_wearers, validation_wearers)
   return [
-    recording_lib.Entry(name, str(user), splits[user], opener)
-    for name, user, _, _, opener in found
+    recording_lib.Entry(name, str(user), splits[user], opener, files)
+    for name, user, _, _, files, opener in found
   ]
 
 
 def _select(found, classes):
   """Keep the recordings of the chosen classes."""
   labels_of = collections.defaultdict(set)
-  for _, _, label, group, _ in found:
+  for _, _, label, group, *_ in found:
     labels_of[group].add(label)
   if classes == "common":
     wanted = set.intersection(*labels_of.values())
@@ -134,7 +134,7 @@ def _select(found, classes):
 def _turned(found):
   """Let every opener turn its recording into the head frame."""
   pieces = collections.defaultdict(dict)
-  for name, user, _, _, opener in found:
+  for name, user, *_, opener in found:
     try:
       seen = mounting.directions(opener())
     except (ValueError, OSError):
@@ -145,10 +145,10 @@ def _turned(found):
   for own in pieces.values():
     turns |= zip(own, mounting.on_temple(list(own.values())), strict=True)
   return [
-    (name, user, label, group, functools.partial(_open_turned, opener, turn))
+    (name, *rest, functools.partial(_open_turned, opener, turn))
     if (turn := turns.get(name)) is not None
-    else (name, user, label, group, opener)
-    for name, user, label, group, opener in found
+    else (name, *rest, opener)
+    for name, *rest, opener in found
   ]
 
 
@@ -166,7 +166,7 @@ def _open_turned(opener, turn):
 
 def _splits(found, classes, test, validation):
   """Return user -> split."""
-  users = sorted({user for _, user, _, _, _ in found})
+  users = sorted({user for _, user, *_ in found})
   known = f"the wearers are {', '.join(str(u) for u in users)}"
   if test is None:
     test = [user for user in TEST_WEARERS[classes] if user in users]
@@ -201,7 +201,7 @@ def _users(chosen, users, known):
 
 
 def _in_arrays(paths):
-  """Return (recording id, user, label, set, opener) of every recording."""
+  """Return (recording id, user, label, set, files, opener) of every one."""
   found = []
   for path in paths:
     arrays = _load(path)
@@ -210,7 +210,7 @@ def _in_arrays(paths):
       name = f"{group}_user{user:02d}_exp{arrays['rec_exp'][i]:03d}"
       opener = functools.partial(_open_row, path, i, name)
       label = str(arrays["rec_label"][i])
-      found.append((name, user, label, group, opener))
+      found.append((name, user, label, group, (path,), opener))
   return found
 
 
@@ -254,7 +254,7 @@ def _open_row(path, row, name):
 
 
 def _in_tree(root):
-  """Return (recording id, user, label, set, opener) of every recording."""
+  """Return (recording id, user, label, set, files, opener) of every one."""
   files = collections.defaultdict(list)
   for path in folders.walk(root):
     match = _FILE.fullmatch(path.name)
@@ -268,8 +268,9 @@ def _in_tree(root):
   for (group, user, exp), sensors in sorted(files.items()):
     name = f"{group}_user{user:02d}_exp{exp:03d}"
     label = ACTIVITIES[activity(group, user, exp) - 1]
-    opener = functools.partial(open_files, _pair(sensors), name, user, label)
-    found.append((name, user, label, group, opener))
+    paths = _pair(sensors)
+    opener = functools.partial(open_files, paths, name, user, label)
+    found.append((name, user, label, group, paths, opener))
   return found
 
 
@@ -360,9 +361,9 @@ def open_file(path) -> recording_lib.Recording:
     ValueError: the file does not lie in Dataset_1A/UserN or Dataset_1B/UserN.
   """
   path = pathlib.Path(path)
-  for name, user, label, _, opener in _in_tree(path.parents[2]):
-    if path in opener.args[0]:
-      return open_files(opener.args[0], name, user, label)
+  for *_, paths, opener in _in_tree(path.parents[2]):
+    if path in paths:
+      return opener()
   raise ValueError(f"{path}: is no file of a Dataset_1A or Dataset_1B tree")
 
 

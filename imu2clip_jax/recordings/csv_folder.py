@@ -65,12 +65,15 @@ def find(
       "texts": texts.get(row["file"], []),
       "labels_as_texts": labels_as_texts,
     }
-    opener = functools.partial(
-      read, _named(table, row, "file"), layout, **options
-    )
+    path, video_path = _named(table, row, "file"), options.get("video_path")
+    opener = functools.partial(read, path, layout, **options)
     entries.append(
       recording_lib.Entry(
-        options["recording_id"], options["wearer_id"], split, opener
+        options["recording_id"],
+        options["wearer_id"],
+        split,
+        opener,
+        (path, video_path) if video_path else (path,),
       )
     )
   return entries

@@ -40,6 +40,8 @@ def open_ego4d(
 ) -> Recording:
   """Open one recording by its IMU file.
 
+  Only `find` reads ego4d.json and knows what is blacked out.
+
   Args:
     path: `imu/VIDEO_UID.csv`.
     video: its video; None looks for it in the tree around `path`, and goes
@@ -91,14 +93,15 @@ def find(
   """Find every video with an IMU file.
 
   Splits are by `fb_participant_id`; a video without one counts as a wearer of
-  its own.
+  its own. A warning counts the IMU files that are passed over.
 
   Args:
     root: the download's folder, or its `v1` or `v2`; of both v2 is taken.
     checkout: a checkout of facebookresearch/imu2clip: take its splits (videos
       in none of them are left out; each video is then its own wearer, because
       these splits are by video), its labels, and leave out narrations whose
-      published window is listed as bad.
+      published window is listed as bad; `Recording.dropped` counts those as
+      "bad window".
     fold: which of the checkout's ten folds.
     wearer_only: see `open_ego4d`.
 
@@ -108,8 +111,9 @@ def find(
   """
   tree = _tree(pathlib.Path(root))
   about = _metadata(tree / "ego4d.json")
-  paths = {p.stem: p for p in sorted((tree / "imu").glob("*.csv"))}
-  paths = {uid: p for uid, p in paths.items() if uid in about}
+  listed = {p.stem: p for p in sorted((tree / "imu").glob("*.csv"))}
+  listed.pop("manifest", None)  # the download's list of them
+  paths = {uid: p for uid, p in listed.items() if uid in about}
   if not paths:
     raise FileNotFoundError(
       f"{tree / 'imu'}: holds no VIDEO_UID.csv of a video in ego4d.json"
@@ -132,22 +136,34 @@ def find(
   for uid, path in paths.items():
     if uid not in split:
       continue
-    points = _without_bad(said.get(uid, []), uid, about[uid].duration_s, bad)
+    texts = _as_texts(said.get(uid, []), wearer_only)
+    usable = _without_bad(texts, uid, about[uid].duration_s, bad)
     opener = functools.partial(
       _open,
       path,
-      wearers[uid],
-      _as_texts(points, wearer_only),
-      labels.get(uid, []),
+      usable,
+      wearer_id=wearers[uid],
+      labels=labels.get(uid, []),
+      blacked_out=about[uid].redacted,
+      dropped={"bad window": len(texts) - len(usable)},
     )
-    entries.append(Entry(uid, wearers[uid], split[uid], opener))
+    files = (path, *_videos(path))
+    entries.append(Entry(uid, wearers[uid], split[uid], opener, files))
+  for count, where in (
+    (len(listed) - len(paths), "ego4d.json"),
+    (len(paths) - len(entries), f"fold {fold} of {checkout}"),
+  ):
+    if count:
+      warnings.warn(
+        f"{tree / 'imu'}: {count} of {len(listed)} IMU files are passed over, "
+        f"which are not in {where}",
+        stacklevel=2,
+      )
   return entries
 
 
-def _open(path, wearer_id, texts, labels):
-  return dataclasses.replace(
-    open_ego4d(path, texts=texts), wearer_id=wearer_id, labels=labels
-  )
+def _open(path, texts, **known):
+  return dataclasses.replace(open_ego4d(path, texts=texts), **known)
 
 
 def _tree(root):
@@ -160,11 +176,13 @@ def _tree(root):
 
 
 def _video(path):
-  for folder in _VIDEO_FOLDERS:
-    video = path.parent.parent / folder / f"{path.stem}.mp4"
-    if video.exists():
-      return video
-  return None
+  return next((video for video in _videos(path) if video.exists()), None)
+
+
+def _videos(path):
+  """Return where the video of an IMU file may lie."""
+  tree = path.parent.parent
+  return [tree / folder / f"{path.stem}.mp4" for folder in _VIDEO_FOLDERS]
 
 
 def _narrations(tree):
@@ -185,7 +203,9 @@ def _read_imu(path):
     for i, j in ((0, 1), (1, 2), (0, 2)):
       a, b = sensor[:, i], sensor[:, j]
       # The first few rows differ in nearly every file.
-      if len(a) > 1 and np.array_equal(a[:9], b[:9]) and np.array_equal(a, b):
+      if _differ(a[:9], b[:9]) or _differ(a, b):
+        continue
+      if (a == b).sum() > 1:
         warnings.warn(
           f"{path}: {names[i]} and {names[j]} are equal in every row: "
           "an axis was lost",
@@ -194,10 +214,16 @@ def _read_imu(path):
   return Imu(t_s, accel, t_s, gyro, "device")
 
 
+def _differ(a, b):
+  """Do two axes [M] differ in a row in which neither is missing?"""
+  return ((a != b) & np.isfinite(a) & np.isfinite(b)).any()
+
+
 @dataclasses.dataclass(frozen=True)
 class _Video:
   wearer_id: str
   duration_s: float
+  redacted: list[tuple[float, float]]
 
 
 def _metadata(path) -> dict[str, _Video]:
@@ -209,9 +235,11 @@ def _metadata(path) -> dict[str, _Video]:
       wearer = video.get("fb_participant_id")
       length = (video.get("video_metadata") or {}).get("video_duration_sec")
       uid = video["video_uid"]
+      redacted = video.get("redacted_intervals") or []
       found[uid] = _Video(
         f"video_{uid}" if wearer is None else f"participant_{wearer}",
         float(video["duration_sec"] if length is None else length),
+        [(float(r["start_sec"]), float(r["end_sec"])) for r in redacted],
       )
   except (
     KeyError,
@@ -283,11 +311,11 @@ def _as_texts(points, wearer_only):
   ]
 
 
-def _without_bad(points, uid, duration_s, bad):
+def _without_bad(texts, uid, duration_s, bad):
   """Leave out the narrations whose published window has no usable IMU."""
   return [
-    (time_s, text)
-    for time_s, text in points
-    if (uid, *(imu2clip_lists.published_window(time_s, duration_s) or ()))
+    text
+    for text in texts
+    if (uid, *(imu2clip_lists.published_window(text[0], duration_s) or ()))
     not in bad
   ]

@@ -36,6 +36,7 @@ _SEGMENT_FILES = (
   "EPIC_100_validation.csv",
   "EPIC_100_uda_target_val.csv",
 )
+_VIDEO_INFO = "EPIC_100_video_info.csv"
 _SEGMENT_COLUMNS = (
   "narration_id",
   "video_id",
@@ -59,7 +60,8 @@ def open_epic(
     video: its video; None looks in `../videos`.
     texts: narrations; None reads them where the annotations lie in the tree
       (see `find`).
-    duration_s: length of the video, to repair the clock; None asks the video.
+    duration_s: length of the video, to repair the clock; None asks the video,
+      or without one EPIC_100_video_info.csv beside the annotations.
     orientation: axes of the columns as GPMF's ORIN writes them, e.g. "YxZ" for
       a HERO7; the samples then leave in "gopro_camera".
 
@@ -74,14 +76,15 @@ def open_epic(
     raise ValueError(f"{path}: expected VIDEO_ID-accl.csv or VIDEO_ID-gyro.csv")
   video_id = match[1]
   if video is None:
-    folder = path.parent.parent / "videos"
-    found = (folder / f"{video_id}{suffix}" for suffix in (".MP4", ".mp4"))
+    found = _videos(path, video_id)
     video = next((p for p in found if p.exists()), None)
   film = VideoFile(video, container_zero_s=0.0) if video else None
+  folder = _annotations(path.parents[2]) if len(path.parents) > 2 else None
   if duration_s is None and film is not None:
     duration_s = film.end_s
+  elif duration_s is None and folder is not None:
+    duration_s = _durations(folder / _VIDEO_INFO).get(video_id)
   if texts is None:
-    folder = _annotations(path.parents[2]) if len(path.parents) > 2 else None
     texts = read_segments(folder).get(video_id, []) if folder else []
     texts = [segment[:3] for segment in texts]
   return Recording(
@@ -140,7 +143,7 @@ def find(
       f"{root}: no EPIC_100_*.csv lies there; name the folder of annotations"
     )
   segments = read_segments(folder, label_column)
-  durations_s = _durations(folder / "EPIC_100_video_info.csv")
+  durations_s = _durations(folder / _VIDEO_INFO)
   ids = [path.name.removesuffix("-accl.csv") for path in paths]
   wearers = [video_id.split("_")[0] for video_id in ids]
   split = splits.by_wearer(wearers)
@@ -155,7 +158,9 @@ def find(
     opener = functools.partial(
       _open, path, texts, labels, durations_s.get(video_id), orientation
     )
-    entries.append(Entry(video_id, wearer, split[wearer], opener))
+    imu_files = _imu_files(path.parent, video_id).values()
+    files = (*imu_files, *_videos(path, video_id))
+    entries.append(Entry(video_id, wearer, split[wearer], opener, files))
   return entries
 
 
@@ -166,11 +171,20 @@ def _open(path, texts, labels, duration_s, orientation):
   return dataclasses.replace(recording, labels=labels)
 
 
+def _videos(path, video_id):
+  """Return where the video of an IMU file may lie."""
+  folder = path.parent.parent / "videos"
+  return [folder / f"{video_id}{suffix}" for suffix in (".MP4", ".mp4")]
+
+
+def _imu_files(folder, video_id):
+  return {s: folder / f"{video_id}-{s}.csv" for s in ("accl", "gyro")}
+
+
 def _read_imu(folder, video_id, duration_s, orientation):
   stamps_ms, values = {}, {}
-  for sensor, letters in (("accl", "Accl"), ("gyro", "Gyro")):
-    path = folder / f"{video_id}-{sensor}.csv"
-    axes = [f"{letters}{axis}" for axis in "XYZ"]
+  for sensor, path in _imu_files(folder, video_id).items():
+    axes = [f"{sensor.capitalize()}{axis}" for axis in "XYZ"]
     columns = parsing.numbers(path, ("Milliseconds", *axes))
     stamps_ms[sensor] = columns["Milliseconds"]
     values[sensor] = np.stack([columns[axis] for axis in axes], axis=1)

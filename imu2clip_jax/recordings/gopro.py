@@ -63,7 +63,7 @@ def open_gopro(path: str | os.PathLike) -> Recording:
   payloads = _camera(payloads, path)
   accel_t_s, accel = _sensor(payloads, "ACCL", zero_s, path)
   gyro_t_s, gyro = _sensor(payloads, "GYRO", zero_s, path)
-  said = path.with_suffix(".texts.csv")
+  said = _texts_of(path)
   return Recording(
     recording_id=path.stem,
     wearer_id="",
@@ -100,10 +100,18 @@ def find(root: str | os.PathLike) -> list[Entry]:
   split = splits.by_wearer(wearers)
   return [
     Entry(
-      name, wearer, split[wearer], functools.partial(_open, path, name, wearer)
+      name,
+      wearer,
+      split[wearer],
+      functools.partial(_open, path, name, wearer),
+      (path, _texts_of(path)),
     )
     for path, name, wearer in zip(paths, names, wearers, strict=True)
   ]
+
+
+def _texts_of(path):
+  return path.with_suffix(".texts.csv")
 
 
 def _open(path, recording_id, wearer_id):

@@ -31,6 +31,7 @@ NARRATIONS = {
   "activity_summarization": ("Describe my activity",),
 }
 _DATA = pathlib.Path("recording_head", "data")
+_MOTION, _IMAGES = _DATA / "motion.vrs", _DATA / "data.vrs"
 
 
 def open_nymeria(
@@ -55,8 +56,8 @@ def open_nymeria(
       `narrations` names an unknown file.
   """
   path = pathlib.Path(path)
-  motion = aria.Vrs(path / _DATA / "motion.vrs")
-  images = path / _DATA / "data.vrs"
+  motion = aria.Vrs(path / _MOTION)
+  images = path / _IMAGES
   images = aria.Vrs(images) if images.exists() else motion
   sensors, video, zero_ns, _ = aria.assemble(images, motion, imu)
   texts = [
@@ -86,9 +87,9 @@ def find(
   Raises:
     FileNotFoundError: there is no sequence.
   """
-  found = sorted(pathlib.Path(root).glob(f"*/{_DATA}/motion.vrs"))
+  found = sorted(pathlib.Path(root).glob(f"*/{_MOTION}"))
   if not found:
-    raise FileNotFoundError(f"{root}: holds no SEQUENCE/{_DATA}/motion.vrs")
+    raise FileNotFoundError(f"{root}: holds no SEQUENCE/{_MOTION}")
   sequences = [path.parents[2] for path in found]
   split = splits.by_wearer(wearer(path.name) for path in sequences)
   return [
@@ -97,6 +98,11 @@ def find(
       wearer(path.name),
       split[wearer(path.name)],
       functools.partial(open_nymeria, path, imu, tuple(narrations)),
+      (
+        path / _MOTION,
+        path / _IMAGES,
+        *(_narrations(path, name) for name in narrations),
+      ),
     )
     for path in sequences
   ]
@@ -114,13 +120,17 @@ def wearer(sequence: str) -> str:
   return match[1] if match else sequence
 
 
+def _narrations(path, name):
+  return path / "narration" / f"{name}.csv"
+
+
 def _read(path, name):
   """Return [(start_s, end_s, text)] in device time of one narration file."""
   if name not in NARRATIONS:
     raise ValueError(
       f"narrations name {name!r}, expected some of {', '.join(NARRATIONS)}"
     )
-  path = path / "narration" / f"{name}.csv"
+  path = _narrations(path, name)
   if not path.exists():
     return []
   found = []

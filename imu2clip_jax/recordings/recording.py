@@ -6,6 +6,7 @@ this in and change nothing that was stored: no resampling, trimming or dropping.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -69,6 +70,8 @@ class Recording:
     labels: activity segments as (start_s, end_s, label).
     told_by_imu: texts and labels are timed by the IMU's stamps, so they move
       with these where its clock is put right.
+    dropped: texts that the reader left out, by reason, for the drop report.
+    blacked_out: stretches (start_s, end_s) in which the video shows nothing.
   """
 
   recording_id: str
@@ -82,6 +85,10 @@ class Recording:
     default_factory=list
   )
   told_by_imu: bool = False
+  dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+  blacked_out: list[tuple[float, float]] = dataclasses.field(
+    default_factory=list
+  )
 
   def frames(self, times_s) -> np.ndarray:
     """Nearest frames to `times_s` (seconds), uint8 [N, H, W, 3], upright RGB.
@@ -103,6 +110,15 @@ class Recording:
       )
     return self.video.frames(times_s)
 
+  def shown(self, times_s: np.ndarray) -> np.ndarray:
+    """Which of the times [N] does the video show? [N] bool."""
+    if self.video is None:
+      return np.zeros(len(times_s), bool)
+    seen = (times_s >= self.video.start_s) & (times_s <= self.video.end_s)
+    for start_s, end_s in self.blacked_out:
+      seen &= (times_s < start_s) | (times_s > end_s)
+    return seen
+
   def window(
     self,
     t_s: float,
@@ -118,7 +134,7 @@ class Recording:
       window_s: its length.
       rate_hz: the rate to which both sensors are resampled.
       num_frames: frames at the middles of as many equal parts of the window;
-        those outside the video are left out.
+        those outside the video or blacked out are left out.
 
     Returns:
       start_s, end_s; imu [T, 6] float32 m/s², rad/s in the axes of `imu.frame`;
@@ -147,12 +163,10 @@ class Recording:
     starts, imu, share = imu_lib.cut(grid, [t_s - window_s / 2], window_s)
     start_s, end_s = float(starts[0]), float(starts[0]) + window_s
     mask = share[0] > 0
-    times = np.zeros(0)
+    times = frame_times(start_s, window_s, num_frames)
+    times = times[self.shown(times)]
     frames = np.zeros((0, 0, 0, 3), np.uint8)
-    if self.video is not None:
-      times = frame_times(start_s, window_s, num_frames)
-      times = times[(times >= self.video.start_s) & (times <= self.video.end_s)]
-      frames = self.frames(times) if times.size else frames
+    frames = self.frames(times) if times.size else frames
     intervals = np.array([t[:2] for t in self.texts]).reshape(-1, 2)
     return {
       "start_s": start_s,
@@ -198,9 +212,12 @@ class Entry:
     wearer_id: the unit of every split.
     split: "train", "validation" or "test".
     open: returns the Recording; picklable, for other processes.
+    files: all that `open` may read, there or not yet: a build that goes on cuts
+      a recording again if one of them came, went or changed.
   """
 
   recording_id: str
   wearer_id: str
   split: str
   open: Callable[[], Recording]
+  files: tuple[pathlib.Path, ...] = ()
