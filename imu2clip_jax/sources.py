@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pathlib
 import re
 import sys
@@ -154,6 +155,7 @@ def index_recording(
   Raises:
     FileNotFoundError, ValueError: as `open_recording` and `embed_recording`.
   """
+  path = pathlib.Path(os.path.abspath(path))  # however it is spelled
   place = [str(path.resolve()), options.stride_s, options.gravity]
   key = _digest([place, options.window_s, options.rate_hz, _state(path)])
   found = index.find(key)
@@ -257,7 +259,7 @@ def _state(path):
     # P01_01-accl.csv is read together with P01_01-gyro.csv.
     stem = path.stem.rsplit("-", 1)[0]
     files = {p for p in path.parent.iterdir() if p.name.startswith(stem)}
-    above = path.absolute().parents
+    above = path.parents
     files |= {folder / name for folder in above for name in _TABLES}
     files = sorted(p for p in files if p.is_file())
   stats = [(str(p), p.stat()) for p in files]

@@ -82,6 +82,11 @@ def test_a_file_is_cut_embedded_and_kept(
   assert first["queries"][0]["moments"][0]["path"] == str(recording)
   monkeypatch.setattr(sources, "embed_recording", None)
   assert run_json(capsys, *asked) == first
+  # However it is spelled.
+  monkeypatch.chdir(recording.parent)
+  other = pathlib.Path("..", recording.parent.name, recording.name)
+  again = run_json(capsys, *asked[:2], other, "walking")
+  assert again["queries"] == first["queries"]
 
 
 def test_a_changed_file_is_embedded_anew(workdir, recording, tmp_path, capsys):
