@@ -8,18 +8,6 @@ the share of wrong answers among them.
 import numpy as np
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-  """Return probabilities over the last axis, float64.
-
-  Example:
-    >>> softmax(np.array([[0.0, np.log(3.0)]])).round(2).tolist()
-    [[0.25, 0.75]]
-  """
-  z = np.asarray(logits, np.float64)
-  z = np.exp(z - z.max(-1, keepdims=True))
-  return z / z.sum(-1, keepdims=True)
-
-
 def reliability(confidence, right, num_bins: int = 15) -> dict:
   """Compare confidence with accuracy in equal bins (arXiv 1706.04599).
 

@@ -5,7 +5,7 @@ scale times cosine for zero-shot, of the head's own logits for a probe.
 """
 
 import numpy as np
-import scipy.optimize
+from scipy import optimize, special
 
 from imu2clip_jax import calibration
 
@@ -41,14 +41,14 @@ def assess(
   Raises:
     ValueError: no row, or shapes that do not fit.
   """
-  labels = np.asarray(labels)
+  logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
   right = np.argmax(logits, axis=1) == labels
-  sure = calibration.softmax(logits).max(1)
+  sure = special.softmax(logits, axis=1).max(1)
   calibrated = calibration.reliability(sure, right)
   abstention = _curve(sure, right)
   strange = None
   if unseen is not None and len(unseen):
-    strange = calibration.softmax(unseen).max(1)
+    strange = special.softmax(np.asarray(unseen, np.float64), axis=1).max(1)
     both = np.concatenate([sure, strange])
     abstention["unseen"] = {
       "n": len(strange),
@@ -57,10 +57,11 @@ def assess(
     }
   if validation is not None:
     temperature = fit_temperature(*validation)
-    tempered = calibration.softmax(np.asarray(logits) / temperature).max(1)
+    tempered = special.softmax(logits / temperature, axis=1).max(1)
     calibrated["temperature"] = temperature
     calibrated["ece_tempered"] = calibration.reliability(tempered, right)["ece"]
-    least = np.quantile(calibration.softmax(validation[0]).max(1), 1 - KEEP)
+    chosen = special.softmax(np.asarray(validation[0], np.float64), axis=1)
+    least = np.quantile(chosen.max(1), 1 - KEEP)
     kept = sure >= least
     abstention["threshold"] = {
       "confidence": float(least),
@@ -85,10 +86,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
   z, rows = np.asarray(logits, np.float64), np.arange(len(logits))
 
   def cross_entropy(log_temperature):
-    p = calibration.softmax(z / np.exp(log_temperature))
+    p = special.softmax(z / np.exp(log_temperature), axis=1)
     return -np.log(np.maximum(p[rows, labels], 1e-300)).mean()
 
-  found = scipy.optimize.minimize_scalar(
+  found = optimize.minimize_scalar(
     cross_entropy, bounds=(-5.0, 5.0), method="bounded"
   )
   return float(np.exp(found.x))

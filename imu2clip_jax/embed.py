@@ -19,7 +19,7 @@ from PIL import Image
 
 from imu2clip_jax import command, imu, logs
 from imu2clip_jax import config as config_lib
-from imu2clip_jax.data import builder, cache, checksums
+from imu2clip_jax.data import builder, cache, checksums, locks
 from imu2clip_jax.models import teacher as teacher_lib
 from imu2clip_jax.models import video
 
@@ -102,6 +102,15 @@ def write_cache(
   folder = pathlib.Path(info["path"]) / "teacher_cache" / key.hexdigest()[:16]
   if (folder / "meta.json").is_file():
     return folder
+  folder.mkdir(parents=True, exist_ok=True)
+  busy = f"another run is writing the cache {folder}"
+  with locks.held(folder / ".lock", busy, wait=True):
+    if not (folder / "meta.json").is_file():
+      _write_cache(folder, data_dir, info, clip, rate_hz, frames)
+  return folder
+
+
+def _write_cache(folder, data_dir, info, clip, rate_hz, frames):
   meta = {
     "dataset": info["name"],
     "data_fingerprint": info["fingerprint"],
@@ -120,14 +129,13 @@ def write_cache(
     windows = builder.open_windows(data_dir, split)
     meta["splits"][split] = len(windows)
     parts = folder / f"{split}.parts"
-    parts.mkdir(parents=True, exist_ok=True)
+    parts.mkdir(exist_ok=True)
     _write_parts(parts, windows, clip, info, rate_hz, frames)
     _join_parts(parts, folder / split, len(windows), clip, meta)
     checksums.write(folder / split)
   command.write_text(folder / "meta.json", json.dumps(meta, indent=2))
   for split in info["splits"]:
     shutil.rmtree(folder / f"{split}.parts")
-  return folder
 
 
 def _write_parts(parts, windows, clip, info, rate_hz, frames):

@@ -281,7 +281,9 @@ def _verify(folder, what):
 def _without_paths(config):
   # Folders of the machine that trained say nothing to others.
   config = config_lib.from_json(config_lib.to_json(config))
-  config.data.dir = ""
+  config.data.dir, config.train.compilation_cache_dir = "", ""
+  # Weights are counted against the folders.
+  config.data.mixture_dirs, config.data.mixture_weights = (), ()
   if not config.teacher.path.startswith("hf:"):
     config.teacher.path = ""
   return config

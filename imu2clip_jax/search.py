@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from imu2clip_jax import (
   command,
@@ -246,14 +246,16 @@ def image_query(run: runs.Run, path: str) -> dict:
 
   Raises:
     FileNotFoundError: no such file.
-    ValueError: it is no picture.
+    ValueError: it is no picture, a damaged one, or one too large to open.
   """
   if not pathlib.Path(path).is_file():
     raise FileNotFoundError(f"--image: no file {path}")
   try:
     with Image.open(path) as picture:
-      pixels = np.asarray(picture.convert("RGB"))
-  except OSError as error:
+      # A phone keeps a photo as its sensor lay, with the turn beside it.
+      upright = ImageOps.exif_transpose(picture)
+      pixels = np.asarray(upright.convert("RGB"))
+  except Exception as error:  # Pillow raises many kinds for a damaged file
     raise ValueError(f"--image {path} cannot be read: {error}") from error
   (vector,) = run.clip.embed_images([pixels])
   return {"query": str(path), "kind": "image", "embedding": vector}

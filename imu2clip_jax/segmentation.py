@@ -45,17 +45,6 @@ def covering(length_s: float, hop_s: float) -> np.ndarray:
   return (np.arange(math.ceil(length_s / hop_s - 1e-6)) + 0.5) * hop_s
 
 
-def log_softmax(logits) -> np.ndarray:
-  """Return log probabilities over the last axis.
-
-  >>> np.exp(log_softmax([0.0, 0.0]))
-  array([0.5, 0.5])
-  """
-  logits = np.asarray(logits, np.float64)
-  shifted = logits - logits.max(-1, keepdims=True)
-  return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-
-
 def best_path(log_scores, stay: float) -> np.ndarray:
   """Return the likeliest sequence of states (Viterbi), int [T].
 

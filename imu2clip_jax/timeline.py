@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special
 
 from imu2clip_jax import (
   command,
@@ -168,8 +169,8 @@ def segments(
   """
   measured = np.isfinite(similarities).all(axis=1)
   # A step without a window says nothing about any name.
-  scores = segmentation.log_softmax(
-    np.where(measured[:, None], scale * similarities, 0.0)
+  scores = special.log_softmax(
+    np.where(measured[:, None], scale * similarities, 0.0), axis=1
   )
   path = segmentation.best_path(hop_s * scores, 1 - hop_s / mean_stay_s)
   found = []

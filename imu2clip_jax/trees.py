@@ -1,11 +1,9 @@
-"""Names for the leaves of a nested dict of arrays, and rules over the names.
+"""Names for the leaves of a nested dict of arrays.
 
 A leaf's name is its keys joined by "/", as in "imu_encoder/trunk/gru/wh".
 """
 
 import math
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -47,42 +45,6 @@ def unflatten(leaves: dict[str, Any]) -> dict:
       raise ValueError(f"{name!r} is named twice or has leaves below it")
     node[last] = leaf
   return tree
-
-
-def match_rules(tree, rules: Sequence[tuple[str, Any]]):
-  """Give every leaf the value of the first rule whose pattern fits its name.
-
-  Args:
-    tree: nested dict of arrays.
-    rules: (regular expression, value); the expression is searched for in the
-      leaf's name, so anchor it with ^ and $ where that matters.
-
-  Returns:
-    A tree of the same form with a value for each leaf.
-
-  Raises:
-    ValueError: a leaf that no rule fits, or a rule that fits no leaf (a
-      misspelt name; the catch-all ".*" is exempt).
-
-  Example:
-    >>> match_rules({"norm": {"bias": 0.0}, "out": {"kernel": 0.0}},
-    ...             [("bias$", "no decay"), (".*", "decay")])
-    {'norm': {'bias': 'no decay'}, 'out': {'kernel': 'decay'}}
-  """
-  names = list(flatten(tree))
-  patterns = [re.compile(pattern) for pattern, _ in rules]
-  values = []
-  for name in names:
-    fits = [i for i, p in enumerate(patterns) if p.search(name)]
-    if not fits:
-      raise ValueError(f"no rule fits the leaf {name!r}: {list(rules)}")
-    values.append(rules[fits[0]][1])
-  for pattern in patterns:
-    if pattern.pattern != ".*" and not any(map(pattern.search, names)):
-      raise ValueError(
-        f"rule {pattern.pattern!r} fits no leaf; there are {names}"
-      )
-  return jax.tree_util.tree_unflatten(jax.tree.structure(tree), values)
 
 
 def count(tree) -> int:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from imu2clip_jax import build as build_verb
 from imu2clip_jax import schema
-from imu2clip_jax.data import builder, parts, texts, windows
+from imu2clip_jax.data import builder, locks, parts, texts, windows
 from imu2clip_jax.recordings import synthetic
 from imu2clip_jax.recordings.recording import Entry, Imu, Recording
 
@@ -645,7 +645,7 @@ def test_an_equal_build_is_reused_and_another_is_refused(tmp_path):
 def test_one_build_at_a_time(tmp_path):
   path = tmp_path / "toy_imu"
   path.mkdir()
-  with builder._lock(path), pytest.raises(ValueError, match="another build"):
+  with locks.held(path, ""), pytest.raises(ValueError, match="another build"):
     build(tmp_path)
   build(tmp_path)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from imu2clip_jax import calibration
 
@@ -112,7 +113,7 @@ def test_ece_equals_torchmetrics(case, num_bins):
   logits = rng.normal(size=(n, 5)) * (8 if case == "sure" else 2)
   if case == "ties":
     logits = logits[rng.integers(0, 3, n)]
-  p = calibration.softmax(logits).astype(np.float32)
+  p = special.softmax(logits, axis=1).astype(np.float32)
   named = p.argmax(1)
   labels = rng.integers(0, 4 if case == "absent" else 5, n)
   if case in ("all wrong", "all right"):
@@ -123,11 +124,6 @@ def test_ece_equals_torchmetrics(case, num_bins):
   ours = calibration.reliability(p.max(1), named == labels, num_bins)
   # Theirs are sums in float32.
   assert ours["ece"] == pytest.approx(float(theirs), abs=1e-5)
-
-
-def test_softmax_does_not_overflow():
-  p = calibration.softmax(np.array([[1e4, 0.0], [-1e4, 0.0]]))
-  np.testing.assert_allclose(p, [[1, 0], [0, 1]])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 import functools
 import json
+import time
 import types
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -143,6 +145,28 @@ def test_a_killed_run_goes_on_with_its_parts(data_dir, monkeypatch):
         np.load(resumed / split / f"{column}.npy"),
       )
   assert not list(resumed.glob("*.parts"))
+
+
+def test_runs_that_start_together_embed_once(data_dir):
+  clip, embedded = fake_clip("9" * 64), []
+
+  def slowly(images, normalize=True):
+    embedded.append(len(images))
+    time.sleep(0.1)  # in which the other one comes
+    return fake_clip().embed_images(images)
+
+  clip.embed_images = slowly
+  with futures.ThreadPoolExecutor(2) as pool:
+    both = [
+      pool.submit(embed.write_cache, data_dir, clip, 20.0) for _ in range(2)
+    ]
+  first, second = (run.result() for run in both)
+  assert first == second
+  windows_with_frames = sum(
+    np.load(first / split / "has_frames.npy").sum()
+    for split in ("train", "validation", "test")
+  )
+  assert sum(embedded) == windows_with_frames
 
 
 def test_an_unfinished_cache_is_not_opened(data_dir):

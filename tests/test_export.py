@@ -169,6 +169,18 @@ def test_paths_of_this_machine_stay_here(folder):
       assert word.encode() not in path.read_bytes(), path
 
 
+def test_the_other_folders_stay_here_too(live, tmp_path):
+  c = config.from_json(config.to_json(live.config))
+  c.data.mixture_dirs = ("/home/jane_doe/more",)
+  c.data.mixture_weights = (0.5, 0.5)
+  c.train.compilation_cache_dir = "/home/jane_doe/compiled"
+  exported.write(
+    tmp_path / "out", live.encoder, live.params, c, live.teacher, "card"
+  )
+  assert "jane_doe" not in (tmp_path / "out" / "config.json").read_text()
+  config.check(pretrained.load_imu_encoder(tmp_path / "out").config)
+
+
 def test_a_public_teacher_is_named(live, tmp_path):
   c = config.from_json(config.to_json(live.config))
   c.teacher.path = "hf:owner/clip"

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import types
 
 import numpy as np
 import pytest
@@ -171,6 +172,28 @@ def test_a_picture_is_a_query(workdir, tmp_path, capsys):
     capsys, f"--workdir={workdir}", f"--image={tmp_path / 'red.png'}"
   )
   assert found["queries"][0]["kind"] == "image"
+
+
+def test_a_photo_is_turned_upright(tmp_path):
+  """Its EXIF says that the sensor lay on its side."""
+  clip = types.SimpleNamespace(embed_images=lambda images: images)
+  lying = np.zeros((40, 80, 3), np.uint8)
+  lying[:, :40] = 255
+  exif = Image.Exif()
+  exif[0x112] = 6  # to be turned clockwise by a quarter
+  path = tmp_path / "photo.png"
+  Image.fromarray(lying).save(path, exif=exif)
+  query = search.image_query(types.SimpleNamespace(clip=clip), str(path))
+  np.testing.assert_array_equal(query["embedding"], np.rot90(lying, -1))
+
+
+def test_a_picture_too_large_to_open_is_one_line(workdir, tmp_path, capsys):
+  path = tmp_path / "large.png"
+  Image.new("1", (14_000, 14_000)).save(path)
+  assert cli.main(["search", f"--workdir={workdir}", f"--image={path}"]) == 1
+  err = capsys.readouterr().err
+  assert "cannot be read" in err
+  assert "Traceback" not in err
 
 
 def test_a_taught_name_is_its_prototype(workdir, capsys):

@@ -134,6 +134,13 @@ def test_parameters_metadata_and_wrappers(tmp_path):
   assert list(state) == ["gru.weight"]
 
 
+def test_keys_may_be_tuples_and_shared(tmp_path):
+  key = row(value(3), row(text("a"), value(0.5))) + b"q\x07"
+  body = b"}(" + key + ONE + text("betas") + b"h\x07" + text("b") + ONE + b"u"
+  state = torch_archive.read_state_dict(archive(tmp_path / "a.pt", body))
+  assert list(state) == ["(3, ('a', 0.5))", "b"]
+
+
 def test_modules_of_torchscript(tmp_path):
   """A module is an object of a class the file names; only its state counts."""
 
@@ -296,6 +303,22 @@ def test_bombs(tmp_path):
   itself = b"}q\x00("
   itself += b"".join(text(f"{i}") + b"h\x00" for i in range(50_000)) + b"u"
   _refused(archive(tmp_path / "wide.pt", itself), "nested without end")
+  # Keys of 2^40 parts, hashed one by one.
+  shared = b")"
+  for _ in range(40):
+    shared += b"q\x00h\x00\x86"
+  passed = call(name("torch._utils", "_rebuild_parameter"), shared)
+  for attack in (
+    b"}" + shared + ONE + b"s",
+    b"}" + passed + ONE + b"s",
+    b"}(" + text("a") + ONE + shared + ONE + b"u",
+    b"\x8f(" + shared + b"\x90",
+    b"(" + shared + b"\x91",
+  ):
+    _refused(archive(tmp_path / "key.pt", attack), "a key of more than")
+  pairs = b"](" + shared + ONE + b"\x86e"
+  attack = call(name("collections", "OrderedDict"), pairs)
+  _refused(archive(tmp_path / "pairs.pt", attack), "positional argument")
   # A memo index that would make the unpickler allocate 32 GB.
   memo = table(x=ONE) + b"r\xff\xff\xff\xff"
   _refused(archive(tmp_path / "memo.pt", memo), "memo index")

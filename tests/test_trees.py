@@ -1,4 +1,4 @@
-"""Leaf names, rules over them, and the parameter table."""
+"""Leaf names and the parameter table."""
 
 import jax
 import numpy as np
@@ -29,23 +29,6 @@ def test_unflatten_refuses_a_leaf_with_leaves_below():
   for names in (("a", "a/b"), ("a/b", "a")):
     with pytest.raises(ValueError, match="'a'"):
       trees.unflatten(dict.fromkeys(names, 0))
-
-
-def test_first_rule_that_fits_wins():
-  tree = {"gru": {"wh": 0, "bh": 0}, "norm": {"bias": 0}}
-  rules = [("gru/b", 1), ("^norm/", 2), (".*", 3)]
-  got = trees.match_rules(tree, rules)
-  assert got == {"gru": {"wh": 3, "bh": 1}, "norm": {"bias": 2}}
-
-
-def test_a_leaf_without_a_rule_is_named():
-  with pytest.raises(ValueError, match="no rule fits the leaf 'b'"):
-    trees.match_rules({"a": 0, "b": 0}, [("^a$", 1)])
-
-
-def test_a_rule_without_a_leaf_is_named():
-  with pytest.raises(ValueError, match="rule 'gruu/' fits no leaf"):
-    trees.match_rules({"gru": {"wh": 0}}, [("gruu/", 1), (".*", 2)])
 
 
 def test_table_takes_abstract_values():

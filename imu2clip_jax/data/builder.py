@@ -9,11 +9,9 @@ TFDS's own descriptions, `metadata.json` (options of the build, label names) and
 import collections
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -25,7 +23,7 @@ import tensorflow_datasets as tfds
 
 import imu2clip_jax
 from imu2clip_jax import schema
-from imu2clip_jax.data import cluster, parts, windows
+from imu2clip_jax.data import cluster, locks, parts, windows
 from imu2clip_jax.recordings import recording as recording_lib
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -114,7 +112,8 @@ def build(
   metadata = json.loads(json.dumps(metadata))  # as it will be read back
   path = pathlib.Path(data_dir) / name / version
   path.parent.mkdir(parents=True, exist_ok=True)
-  with _lock(path.parent):
+  busy = f"another build is writing into {path.parent}"
+  with locks.held(path.parent, busy):
     if path.exists():
       return _already_built(path, metadata)
     for left in path.parent.glob(f"incomplete.*_{version}"):
@@ -247,19 +246,6 @@ def _quiet_tfds():
   tfds.disable_progress_bar()
   with contextlib.redirect_stdout(io.StringIO()):
     yield
-
-
-@contextlib.contextmanager
-def _lock(folder):
-  """Hold a folder for one build at a time; the lock dies with the process."""
-  handle = os.open(folder, os.O_RDONLY)
-  try:
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    yield
-  except BlockingIOError as error:
-    raise ValueError(f"another build is writing into {folder}") from error
-  finally:
-    os.close(handle)
 
 
 class Windows:

@@ -32,6 +32,7 @@ _DTYPES = {
 _MAX_PICKLE_BYTES = 2**24
 _MAX_NODES = 10**6
 _MAX_DEPTH = 100
+_MAX_KEY_PARTS = 1000
 
 
 def read_state_dict(path) -> dict[str, np.ndarray]:
@@ -87,14 +88,47 @@ def _open(path: Path) -> tuple["_Storages", bytes]:
       if order.file_size > 16 or archive.read(order) != b"little":
         raise ValueError("not little-endian")
     content = archive.read(described)
-  # The C unpickler would allocate as many slots as a memo index says.
-  for _, argument, _ in (
-    op for op in pickletools.genops(content) if op[0].name.endswith("PUT")
-  ):
-    if argument > len(content):
-      raise ValueError(f"memo index {argument}")
+  _check_costs(content)
   data = np.memmap(path, np.uint8, "r")
   return _Storages(data, members, f"{root}data/"), content
+
+
+def _check_costs(content: bytes) -> None:
+  """Refuse a pickle of which few bytes would keep the C unpickler long.
+
+  It allocates as many slots as a memo index says. And it hashes keys, tuples
+  with all that they hold: 40 of them, each holding the one before twice, are
+  2^40 parts. So its stack is followed here, as the parts of each value; a mark
+  has none.
+  """
+  stack, memo = [], {}
+  for op, argument, _ in pickletools.genops(content):
+    if op.name.endswith("PUT"):
+      if argument > len(content):
+        raise ValueError(f"memo index {argument}")
+      memo[argument] = stack[-1]
+    elif op.name == "MEMOIZE":
+      memo[len(memo)] = stack[-1]
+    single, marked = list(op.stack_before), []
+    if pickletools.markobject in single:
+      single = single[: single.index(pickletools.markobject)]
+      while parts := stack.pop():
+        marked.append(parts)
+    single = [stack.pop() for _ in single]
+    hashed = {
+      "SETITEM": single[1:2],
+      "SETITEMS": marked[1::2],  # both are the last pushed first
+      "ADDITEMS": marked,
+      "FROZENSET": marked,
+    }
+    if any(parts > _MAX_KEY_PARTS for parts in hashed.get(op.name, ())):
+      raise ValueError(f"a key of more than {_MAX_KEY_PARTS} parts")
+    parts = min(1 + sum(single) + sum(marked), _MAX_KEY_PARTS + 1)
+    if op.name.endswith("GET"):
+      parts = memo.get(argument, parts)
+    stack += [
+      0 if kind is pickletools.markobject else parts for kind in op.stack_after
+    ]
 
 
 def _check_stored(member: zipfile.ZipInfo) -> None:
@@ -143,6 +177,9 @@ class _Dict(dict):
   """An OrderedDict; state dicts carry version numbers, which we drop."""
 
   __slots__ = ()
+
+  def __init__(self):
+    """Takes no items, whose keys `_check_costs` would not see."""
 
   def __setstate__(self, state):
     del state
