@@ -14,9 +14,10 @@ large.
 import jax
 import jax.numpy as jnp
 
-from imu2clip_jax import loss_tiles
+from imu2clip_jax import axis_types, loss_tiles
 
 
+@axis_types.in_auto_mode
 def softmax_contrastive(
   a,
   b,
@@ -48,7 +49,8 @@ def softmax_contrastive(
       holds. (A NaN that reaches the parameters by another way, through the
       normalization before this loss for example, is not stopped here.)
     block: rows and columns of a tile; None: the largest tile at hand.
-    mesh: shard over this device mesh; its `axis` must be given too.
+    mesh: shard over this device mesh, of whatever axis types; its `axis` must
+      be given too.
     axis: name (or names) of the mesh axis over which the rows lie.
     exchange: "gather" or "ring"; None chooses by the size of `b`.
 
@@ -64,7 +66,7 @@ def softmax_contrastive(
     >>> round(float(softmax_contrastive(rows, rows, 1.0)), 4)
     0.6265
   """
-  a, b, mask = _prepare(a, b, positives, mask)
+  a, b, positives, mask = _prepare(a, b, positives, mask)
   plan = loss_tiles.plan_walk(b, block, mesh, axis, exchange)
   if plan is None:
     return _dense_softmax(a, b, scale, positives, mask)
@@ -72,6 +74,7 @@ def softmax_contrastive(
   return loss_tiles.softmax(plan, a, b, _scalar(scale, a), pairs)
 
 
+@axis_types.in_auto_mode
 def sigmoid_contrastive(
   a,
   b,
@@ -108,7 +111,7 @@ def sigmoid_contrastive(
     >>> round(float(sigmoid_contrastive(rows, rows, 10.0, -5.0)), 6)
     0.013431
   """
-  a, b, mask = _prepare(a, b, positives, mask)
+  a, b, positives, mask = _prepare(a, b, positives, mask)
   plan = loss_tiles.plan_walk(b, block, mesh, axis, exchange)
   if plan is None:
     return _dense_sigmoid(a, b, scale, bias, positives, mask)
@@ -117,6 +120,7 @@ def sigmoid_contrastive(
   return loss_tiles.sigmoid(plan, a, b, scale, bias, pairs)
 
 
+@axis_types.in_auto_mode
 def nt_xent(
   views, scale, *, mask=None, block=None, mesh=None, axis=None, exchange=None
 ):
@@ -144,7 +148,7 @@ def nt_xent(
     >>> round(float(nt_xent(twins, 1.0)), 4)
     0.5514
   """
-  a, b, mask = _prepare(views, views, None, mask)
+  a, b, _, mask = _prepare(views, views, None, mask)
   if a.shape[0] % 2:
     raise ValueError(f"views has {a.shape[0]} rows, expected two a window")
   twins = jnp.arange(a.shape[0]) // 2
@@ -156,6 +160,7 @@ def nt_xent(
   return loss_tiles.softmax(plan, a, b, _scalar(scale, a), pairs) / 2
 
 
+@axis_types.in_auto_mode
 def distill(student, teacher, *, mask=None):
   """Average 1 - cosine to the teacher's embedding: no negatives, one way.
 
@@ -179,7 +184,7 @@ def distill(student, teacher, *, mask=None):
     >>> float(distill(jnp.eye(2), -jnp.eye(2)))
     2.0
   """
-  a, b, mask = _prepare(student, teacher, None, mask)
+  a, b, _, mask = _prepare(student, teacher, None, mask)
   wide = jnp.promote_types(a.dtype, jnp.float32)
   a, b = a.astype(wide), b.astype(wide)
   # The floor keeps the gradient of a masked, blanked row at zero, not NaN.
@@ -192,7 +197,7 @@ def distill(student, teacher, *, mask=None):
 
 
 def _prepare(a, b, positives, mask):
-  """Check the arrays and blank the masked rows."""
+  """Check the arrays and blank the masked rows; return all four."""
   a, b = jnp.asarray(a), jnp.asarray(b)
   if a.ndim != 2 or a.shape != b.shape or not a.shape[0]:
     raise ValueError(
@@ -200,6 +205,7 @@ def _prepare(a, b, positives, mask):
     )
   num = a.shape[0]
   if positives is not None:
+    positives = jnp.asarray(positives)
     is_ids = jnp.issubdtype(positives.dtype, jnp.integer)
     shape = (num,) if is_ids else (num, num)
     if positives.shape != shape or not (is_ids or positives.dtype == bool):
@@ -208,14 +214,15 @@ def _prepare(a, b, positives, mask):
         f"got {positives.dtype} {positives.shape}"
       )
   if mask is None:
-    return a, b, jnp.ones(num, bool)
+    return a, b, positives, jnp.ones(num, bool)
+  mask = jnp.asarray(mask)
   if mask.shape != (num,) or mask.dtype != bool:
     raise ValueError(
       f"mask must be bool [{num}], got {mask.dtype} {mask.shape}"
     )
   # Garbage in a masked row must not meet any product: 0 * NaN is NaN.
   keep = mask[:, None]
-  return jnp.where(keep, a, 0), jnp.where(keep, b, 0), mask
+  return jnp.where(keep, a, 0), jnp.where(keep, b, 0), positives, mask
 
 
 def _scalar(value, a):

@@ -31,7 +31,8 @@ def retrieval(
 ) -> dict:
   """Rank the gallery for every query and sum up where the match came.
 
-  Similarity is the inner product of the rows as given, summed in float32.
+  Similarity is the inner product of the rows as given, summed in float32, or in
+  float64 where one side holds float64 or integers.
 
   Args:
     queries: float [Nq, D].
@@ -53,16 +54,18 @@ def retrieval(
     Chance is the expectation under a random order of the gallery.
 
   Raises:
-    ValueError: shapes that do not fit, values that are not finite, a query
-      without a match in the gallery, a cut-off below 1.
+    ValueError: shapes that do not fit, values that are not finite or whose
+      inner products would not be, a query without a match in the gallery, a
+      cut-off that is no whole number from 1.
 
   Example:
     >>> result = retrieval(np.eye(4), np.eye(4), ks=(1, 2))
     >>> result["R@1"], result["gallery"], result["chance_R@2"]
     (1.0, 4, 0.5)
   """
-  if any(k < 1 for k in ks):
-    raise ValueError(f"cut-offs must be 1 or more, got {tuple(ks)}")
+  if any(k < 1 or k != int(k) for k in ks):
+    raise ValueError(f"cut-offs must be whole numbers from 1, got {tuple(ks)}")
+  ks = tuple(map(int, ks))
   ranked = ranks(queries, gallery, match, ties=ties)
   size = len(gallery)
   hits = {f"R@{k}": ranked <= k for k in ks} | {"MRR": 1 / ranked}

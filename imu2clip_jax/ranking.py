@@ -30,7 +30,13 @@ def ranks(queries, gallery, match=None, *, ties="optimistic") -> np.ndarray:
   """
   if ties not in TIES:
     raise ValueError(f"ties must be one of {TIES}, got {ties!r}")
+  queries, gallery = map(_as_array, (queries, gallery))
   num, size, dtype = _check_embeddings(queries, gallery)
+  with jax.enable_x64(dtype == np.float64):
+    return _ranks(queries, gallery, dtype, match, num, size, ties)
+
+
+def _ranks(queries, gallery, dtype, match, num, size, ties):
   target, pairs = _check_match(match, num, size)
   # No more queries than rows: `_ranks_of` puts their matches into one tile.
   width = min(_TILE_QUERIES, _TILE_ROWS, size)
@@ -49,9 +55,12 @@ def _ranks_of(blocks, queries, gallery, dtype, target, pairs, ties):
   """Rank the gallery, in one pass over it, for every block of queries."""
   asked = [jnp.asarray(queries[block], dtype) for block in blocks]
   own = [_pairs_of(pairs, block) for block in blocks]
-  for block, rows in zip(blocks, asked, strict=True):
-    _refuse_non_finite(rows, "queries", block.start)
-  best = [jnp.full(len(rows), -jnp.inf, jnp.float32) for rows in asked]
+  largest = max(
+    _largest(rows, "queries", block.start)
+    for block, rows in zip(blocks, asked, strict=True)
+  )
+  wide = jnp.promote_types(dtype, jnp.float32)
+  best = [jnp.full(len(rows), -jnp.inf, wide) for rows in asked]
   if target is not None:
     # In a tile of the same shape as all others: another shape may sum in
     # another order, and the match would not tie with its own duplicates.
@@ -66,7 +75,7 @@ def _ranks_of(blocks, queries, gallery, dtype, target, pairs, ties):
         best[i] = _fold_best(best[i], asked[i], tile, tile_pairs, skip)
   counts = [jnp.zeros((3, len(rows)), jnp.int32) for rows in asked]
   for tile, part, skip, start in _tiles(gallery):
-    _refuse_non_finite(tile, "gallery", start)
+    _refuse_overflow(largest, _largest(tile, "gallery", start), tile, wide)
     for i in range(len(blocks)):
       counts[i].block_until_ready()  # or all tiles would queue up in memory
       counts[i] = _fold_counts(
@@ -128,7 +137,7 @@ def _scores(queries, tile, pairs, skip):
     tile,
     queries.T,
     precision=jax.lax.Precision.HIGHEST,
-    preferred_element_type=jnp.float32,
+    preferred_element_type=jnp.promote_types(tile.dtype, jnp.float32),
   )
   if isinstance(pairs, tuple):
     pairs = pairs[1][:, None] == pairs[0][None, :]
@@ -157,10 +166,25 @@ def _fold_counts(counts, best, queries, tile, pairs, skip, count_ties):
   return counts + jnp.stack([better, count(tied & ~right), count(tied & right)])
 
 
-def _refuse_non_finite(rows, name, start):
-  if not jnp.isfinite(rows).all():
+def _largest(rows, name, start):
+  """Return the largest absolute value of rows, which must be finite."""
+  largest = float(jnp.abs(rows).max(initial=0))
+  if not np.isfinite(largest):
     bad = start + int(jnp.argmin(jnp.isfinite(rows).all(1)))
     raise ValueError(f"{name} row {bad} holds NaN or infinity")
+  return largest
+
+
+def _refuse_overflow(in_queries, in_gallery, tile, dtype):
+  if in_queries * in_gallery * tile.shape[1] > float(jnp.finfo(dtype).max):
+    raise ValueError(
+      f"inner products of values up to {in_queries:g} and {in_gallery:g} "
+      f"exceed {dtype}: scale the rows down"
+    )
+
+
+def _as_array(rows):
+  return rows if hasattr(rows, "dtype") else np.asarray(rows)
 
 
 def _check_embeddings(queries, gallery):
@@ -175,10 +199,10 @@ def _check_embeddings(queries, gallery):
       f"queries {queries.shape} and gallery {gallery.shape} must hold rows of "
       "one width"
     )
-  dtype = jnp.result_type(queries, gallery)
-  if not jnp.issubdtype(dtype, jnp.floating):
-    dtype = jnp.float32
-  return num, size, dtype
+  kinds = [np.dtype(rows.dtype) for rows in (queries, gallery)]
+  if any(kind == np.float64 or kind.kind in "iub" for kind in kinds):
+    return num, size, np.dtype(np.float64)
+  return num, size, jnp.result_type(*kinds)
 
 
 def _check_match(match, num, size):
@@ -192,7 +216,7 @@ def _check_match(match, num, size):
         f"{num} queries need as many gallery rows or a `match`, got {size}"
       )
     match = np.arange(num)
-  if isinstance(match, tuple):
+  if isinstance(match, tuple) and all(map(np.ndim, match)):
     ids, gallery_ids = (np.asarray(m) for m in match)
     if ids.shape != (num,) or gallery_ids.shape != (size,):
       raise ValueError(

@@ -21,6 +21,7 @@ FLOORS = [
     "imu",
     "image_motion",
     "schema",
+    "axis_types",
     "loss_tiles",
     "losses",
     "ranking",

@@ -331,6 +331,39 @@ def compare_on_devices(all_combinations: bool) -> None:
   got = value_and_gradients(loss, placed)
   assert difference(got, want) < 1e-5
   assert got[1][0].sharding.is_equivalent_to(spec, 2)
+  compare_on_explicit_axes()
+
+
+def compare_on_explicit_axes() -> None:
+  """The same on a mesh as `jax.make_mesh` makes it unasked."""
+  batch = make_batch()
+  mesh = jax.make_mesh((8,), ("data",))
+  assert mesh.axis_types == (jax.sharding.AxisType.Explicit,)
+  spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+  placed = {k: jax.device_put(batch[k], spec) for k in "ab"}
+  options = {"positives": batch["ids"], "mask": batch["mask"]}
+  ways = ({}, {"block": 2}, {"mesh": mesh, "axis": "data"})
+  for kind, way in itertools.product(KINDS, ways):
+    want = value_and_gradients(loss_of(kind, **options), batch)
+    loss = loss_of(kind, **options, **way)
+    with jax.set_mesh(mesh):
+      found = [value_and_gradients(loss, placed)]
+    if "mesh" in way:
+      found += [value_and_gradients(loss, x) for x in (batch, placed)]
+    else:
+      args = placed["a"], placed["b"], SCALE, BIAS
+      assert abs(float(loss(*args) - want[0])) < 1e-5
+    for got in found:
+      assert difference(got, want) < 1e-5, (kind, way)
+
+
+def test_lists_are_arrays():
+  rows = np.eye(3, dtype=np.float32)
+  options = {"positives": [0, 0, 1], "mask": [True, True, False]}
+  want = {key: np.array(value) for key, value in options.items()}
+  assert losses.softmax_contrastive(rows, rows, 1.0, **options) == (
+    losses.softmax_contrastive(rows, rows, 1.0, **want)
+  )
 
 
 def run_on_eight_devices(call: str, path: str = __file__) -> None:

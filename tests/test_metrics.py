@@ -410,3 +410,30 @@ def test_constant_row_names_the_most_frequent_label():
 def test_bad_labels_are_named(labels, predictions, message):
   with pytest.raises(ValueError, match=message):
     metrics.confusion(labels, predictions, 2)
+
+
+@pytest.mark.parametrize(
+  ("queries", "gallery"),
+  [
+    ([[1e-30, 0.0]], [[1e-30, 0.0], [2e-30, 0.0]]),
+    ([[1e30, 0.0]], [[1e30, 0.0], [2e30, 0.0]]),
+    ([[1.0, 0.0]], [[1.0, 0.0], [1 + 1e-9, 0.0]]),
+    ([[1, 0]], [[2**24, 0], [2**24 + 1, 0]]),
+  ],
+)
+def test_wide_numbers_are_ranked_as_they_are(queries, gallery):
+  # Lists, too: NumPy makes float64 and integers of them.
+  assert metrics.retrieval(queries, gallery, ks=(1,))["MRR"] == 0.5
+
+
+def test_products_that_overflow_are_refused():
+  rows = np.full((2, 3), 1e30, np.float32)
+  with pytest.raises(ValueError, match="exceed float32: scale"):
+    metrics.retrieval(rows, rows)
+
+
+def test_cut_offs_and_matches_in_any_form():
+  rows = np.eye(2)
+  assert metrics.retrieval(rows, rows, ks=(1.0,), match=(0, 1))["R@1"] == 1
+  with pytest.raises(ValueError, match="whole numbers from 1"):
+    metrics.retrieval(rows, rows, ks=(1.5,))
