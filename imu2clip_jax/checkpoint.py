@@ -236,16 +236,37 @@ def best_step(workdir: str | os.PathLike) -> int:
   return max(scores, key=lambda step: (scores[step], step))
 
 
+def find_step(workdir: str | os.PathLike, best: bool = False) -> int:
+  """Return a run's newest whole checkpoint.
+
+  Args:
+    workdir: the run's folder.
+    best: the one with the highest score on validation instead.
+
+  Raises:
+    FileNotFoundError: the run has no such checkpoint.
+  """
+  if best:
+    return best_step(workdir)
+  folder = pathlib.Path(workdir) / "checkpoints"
+  for step in reversed(_steps(folder)):
+    if not damage(workdir, step):
+      return step
+  raise FileNotFoundError(
+    f"{workdir} has no whole checkpoint; run `imu2clip train` on it"
+  )
+
+
 def load_params(
-  workdir: str | os.PathLike, abstract_params: Any, best: bool = False
+  workdir: str | os.PathLike, abstract_params: Any, step: int | None = None
 ) -> dict:
-  """Load some parameters of a run's newest whole checkpoint to the host.
+  """Load some parameters of a run's checkpoint to the host.
 
   Args:
     workdir: the run's folder.
     abstract_params: the wanted groups, such as {"imu_encoder": tree of
       `jax.ShapeDtypeStruct`}; each must be the whole group.
-    best: take the one with the highest score on validation instead.
+    step: which whole checkpoint, see `find_step`; None takes the newest.
 
   Returns:
     The same tree of NumPy arrays.
@@ -254,14 +275,8 @@ def load_params(
     FileNotFoundError: the run has no whole checkpoint.
     ValueError: its parameters have another structure or other shapes.
   """
-  workdir = pathlib.Path(workdir).absolute()
-  whole = [s for s in _steps(workdir / "checkpoints") if not damage(workdir, s)]
-  if not whole:
-    raise FileNotFoundError(
-      f"{workdir} has no whole checkpoint; run `imu2clip train` on it"
-    )
-  step = best_step(workdir) if best else whole[-1]
-  folder = workdir / "checkpoints" / str(step)
+  step = find_step(workdir) if step is None else step
+  folder = pathlib.Path(workdir).absolute() / "checkpoints" / str(step)
   want = {
     "params": jax.tree.map(
       lambda x: np.empty(x.shape, x.dtype), abstract_params

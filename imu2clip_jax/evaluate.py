@@ -3,6 +3,7 @@
 Writes WORKDIR/metrics.json, report.html and recall_curves.png; asked on another
 data set, into WORKDIR/evaluations/NAME-FINGERPRINT. metrics.json is
 {"dataset", "variant", "teacher", "seed", "split", "protocol", "encoder",
+ "step": of the checkpoint, null for an encoder that was never trained,
  "counts": the split's windows and what they hold,
  "retrieval": direction -> what `retrieval.measure` returns,
  "recognition": task -> what `recognition.score` returns,
@@ -22,7 +23,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from imu2clip_jax import (
-  checkpoint,
   command,
   embed,
   examples,
@@ -125,8 +125,7 @@ def evaluate(
       sides, official, texts, pairs, config.seed
     )
   if best:
-    step = checkpoint.best_step(workdir)
-    notes.append(f"checkpoint {step}: the best MRR on validation")
+    notes.append(f"checkpoint {encoder.step}: the best MRR on validation")
   document = {
     "dataset": windows.meta["dataset"],
     "variant": config.variant,
@@ -139,6 +138,7 @@ def evaluate(
       "rate_hz": config.encoder.rate_hz,
       "window_s": config.encoder.window_s,
     },
+    "step": encoder.step,
     "counts": _counts(windows),
     "retrieval": blocks,
     **found,

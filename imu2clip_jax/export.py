@@ -66,7 +66,7 @@ def model_card(workdir: pathlib.Path, loaded: pretrained.ImuEmbedder) -> str:
   """Return README.md of an export: what it is, from what, how good, for what.
 
   Args:
-    workdir: its metrics.json is quoted if there.
+    workdir: its metrics.json is quoted if there, and of this checkpoint.
     loaded: the run.
   """
   num_samples = round(loaded.window_s * loaded.rate_hz)
@@ -93,7 +93,7 @@ def model_card(workdir: pathlib.Path, loaded: pretrained.ImuEmbedder) -> str:
     "## Training",
     _training(workdir, loaded),
     "## Measured",
-    _measured(workdir),
+    _measured(workdir, loaded.step),
     "## For what, and for what not",
     _limits(loaded),
   ]
@@ -156,11 +156,18 @@ def _data(workdir):
   return f"{meta['dataset']}: {sizes} windows"
 
 
-def _measured(workdir):
+def _measured(workdir, step):
   path = workdir / "metrics.json"
   if not path.is_file():
     return "Nothing was measured before this export (`imu2clip evaluate`)."
   document = json.loads(path.read_text())
+  measured = document.get("step")
+  if measured != step:
+    which = "an unnamed one" if measured is None else f"checkpoint {measured}"
+    return (
+      f"This is checkpoint {step}, and what was measured is {which}: run "
+      "`imu2clip evaluate` and export again to see its numbers here."
+    )
   rows = [["retrieval (R@k in %)", *tables.COLUMNS, "gallery"]]
   for name, block in tables.directions(document):
     cells = [tables.number(c, block[c]) for c in tables.COLUMNS]

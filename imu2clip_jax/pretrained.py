@@ -37,6 +37,7 @@ class ImuEmbedder:
     config: every option of its run, None if it came without.
     teacher: {"name", "fingerprint", "dim"} of the space it embeds into, None
       if it came without.
+    step: the checkpoint of its run that it is, None if it came without.
   """
 
   encoder: imu_encoder.Encoder | exported.Program
@@ -44,6 +45,7 @@ class ImuEmbedder:
   window_s: float
   config: ml_collections.ConfigDict | None = None
   teacher: dict | None = None
+  step: int | None = None
 
   @property
   def dim(self) -> int:
@@ -205,11 +207,13 @@ def load_run(workdir: str | os.PathLike, best: bool = False) -> ImuEmbedder:
       f"{workdir}: config.json or run.json is damaged: {error!r}"
     ) from error
   samples = imu_lib.samples_in(config.encoder.window_s, encoder.rate_hz)
+  step = checkpoint.find_step(workdir, best)
   params = checkpoint.load_params(
-    workdir, {"imu_encoder": encoder.param_shapes(samples)}, best
+    workdir, {"imu_encoder": encoder.param_shapes(samples)}, step
+  )["imu_encoder"]
+  return ImuEmbedder(
+    encoder, params, config.encoder.window_s, config, teacher, step
   )
-  params = params["imu_encoder"]
-  return ImuEmbedder(encoder, params, config.encoder.window_s, config, teacher)
 
 
 def check_teacher(own: dict, found: dict, where: str) -> None:
@@ -246,7 +250,9 @@ def logit_scale(
   pairs = config_lib.VARIANTS[variant]
   scalar = jax.ShapeDtypeStruct((), np.float32)
   logs = checkpoint.load_params(
-    workdir, {"log_scale": dict.fromkeys(pairs, scalar)}, best
+    workdir,
+    {"log_scale": dict.fromkeys(pairs, scalar)},
+    checkpoint.find_step(workdir, best),
   )["log_scale"]
   return float(np.exp(logs["imu_text" if "imu_text" in logs else pairs[0]]))
 

@@ -270,9 +270,15 @@ def _is_whole(document, cell, fine_tune):
   return (
     document["split"] == cell.config.data.test_split
     and document["protocol"] == "full"
+    and document.get("step") == _last_step(cell)
     and "retrieval_official" in document
     and ("fine_tune" in found or "linear_probe" not in found or not fine_tune)
   )
+
+
+def _last_step(cell):
+  """The checkpoint that is measured; None of an encoder before its first."""
+  return cell.config.train.steps if cell.trained else None
 
 
 def _compares_encoders(cell, config):
@@ -321,7 +327,9 @@ def _transfer(folder, cell, data_dir):
   """A variant's metrics on another data set, from their file or measured."""
   path = evaluate.folder_of(folder, cell.config.data.dir, data_dir)
   if (path / "metrics.json").is_file():
-    return json.loads((path / "metrics.json").read_text())
+    document = json.loads((path / "metrics.json").read_text())
+    if document.get("step") == _last_step(cell):
+      return document
   return evaluate.evaluate(folder, data_dir=data_dir, fine_tune=False)
 
 

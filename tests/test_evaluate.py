@@ -44,7 +44,7 @@ class PlantedEncoder:
     self.config, self.dim = config, DIM
     self.teacher = {"name": "planted", "fingerprint": "f", "dim": DIM}
     self.params = {"kernel": jnp.eye(DIM)}
-    self.encoder = self
+    self.encoder, self.step = self, None
 
   def apply(self, params, imu, mask=None, sensor_mask=None):
     x = imu[:, :DIM, 0] @ params["kernel"]
@@ -523,6 +523,7 @@ def test_the_best_checkpoint_is_measured_if_asked(workdir):
   assert best["retrieval"] == first["retrieval"] != newest["retrieval"]
   assert "checkpoint 10: the best MRR on validation" in best["notes"]
   assert not any("checkpoint" in note for note in newest["notes"])
+  assert (best["step"], newest["step"]) == (10, 30)
   scales = [pretrained.logit_scale(workdir, variant, b) for b in (True, False)]
   np.testing.assert_allclose(scales, np.exp([1.0, -1.0]), rtol=1e-6)
 

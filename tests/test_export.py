@@ -362,6 +362,7 @@ def test_the_card_tells_what_was_measured(workdir, live, tmp_path):
   document = {
     "dataset": "random",
     "split": "test",
+    "step": 2,
     "counts": {"windows": 12, "wearers": 3},
     "teacher": "random",
     "protocol": "full",
@@ -381,6 +382,11 @@ def test_the_card_tells_what_was_measured(workdir, live, tmp_path):
   assert "Note: 5 windows are not named." in card
   assert live.teacher["fingerprint"] in card
   assert "random: 32 train, 12 validation, 12 test windows" in card
+  for step, says in ((1, "is checkpoint 1"), (None, "is an unnamed one")):
+    (other / "metrics.json").write_text(json.dumps(document | {"step": step}))
+    card = export.model_card(other, live)
+    assert f"This is checkpoint 2, and what was measured {says}:" in card
+    assert "12.3" not in card
 
 
 def test_the_verb(workdir, tmp_path, capsys):

@@ -220,7 +220,7 @@ def test_the_best_validated_checkpoint_is_kept_and_found(run, tmp_path):
   assert checkpoint.best_step(tmp_path / "run") == best
   kept = {int(p.name) for p in (tmp_path / "run/checkpoints").iterdir()}
   assert kept == {best, 24}
-  params_of(tmp_path / "run", best=True)
+  params_of(tmp_path / "run", step=best)
   events = list((tmp_path / "run" / "tensorboard").iterdir())
   assert events[0].stat().st_size > 1000
 

@@ -191,6 +191,7 @@ def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
   cell = suite.cells(config_lib.demo("imu_video_text"), 1)[0]
   whole = {
     "split": cell.config.data.test_split,
+    "step": cell.config.train.steps,
     "protocol": "full",
     "retrieval_official": {},
     "recognition": {"linear_probe": {}, "fine_tune": {}},
@@ -216,6 +217,7 @@ def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
     whole | named,
     whole | {"split": "validation"},
     whole | {"protocol": "official"},
+    whole | {"step": 10},
     without,
   ):
     with pytest.raises(NotADirectoryError, match="asked again"):
