@@ -126,7 +126,10 @@ def _starts(who, signal_s, options, span_s):
       f"encoder, {options.window_s:g} s"
     )
   if span_s is None:
-    return imu_lib.stride_starts(signal_s, options.window_s, options.stride_s)
+    starts = imu_lib.stride_starts(signal_s, options.window_s, options.stride_s)
+    # What strides leave at the end is found by one window more.
+    last_s = signal_s[1] - options.window_s
+    return np.append(starts, last_s) if last_s - starts[-1] > 0.05 else starts
   if span_s[1] > signal_s[1] + 0.05 or span_s[0] < signal_s[0] - 0.05:
     raise ValueError(
       f"{who}: {span_s[0]:g}-{span_s[1]:g} s is not inside its IMU, "

@@ -305,6 +305,9 @@ def test_recording_window_is_parallel_data_around_a_time():
   assert edge["coverage"] == pytest.approx(0.75, abs=0.06)
   with pytest.raises(ValueError, match="'r0' has no IMU sample near 99 s"):
     make().window(99.0, 2.0)
+  for window_s in (-5.0, float("nan"), float("inf")):
+    with pytest.raises(ValueError, match="window_s is"):
+      make().window(3.0, window_s)
 
 
 # Texts

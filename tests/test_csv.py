@@ -245,6 +245,15 @@ def test_open_recording_takes_what_lies_beside(folder):
   assert recording.texts == [(2.0, 2.0, "sits")]
 
 
+@pytest.mark.parametrize(
+  "said",
+  ["flies", ("a", 7, "x"), (7, 5, "x"), (1, 2, 3), (1, float("nan"), "")],
+)
+def test_texts_without_times_are_named(folder, said):
+  with pytest.raises(ValueError, match=r"texts hold .*, expected \(start_s"):
+    opening.open_recording(folder / "a.csv", texts=[(0, 1, "walks"), said])
+
+
 def test_a_file_in_a_folder_inside_is_known_to_the_tables(folder, monkeypatch):
   (folder / "monday").mkdir()
   (folder / "a.csv").rename(folder / "monday" / "a.csv")

@@ -86,3 +86,11 @@ def test_a_sequence_is_opened_whole(tmp_path, opened):
   )
   assert found(tmp_path, tmp_path / "all") == ["all/aea", "all/s1"]
   assert found(tmp_path, tmp_path / "all" / "s1") == ["all/s1"]
+
+
+def test_the_end_of_a_recording_is_searched(tmp_path, opened):
+  options = windows.Options(stride_s=4.0, rate_hz=50.0, num_frames=0)
+  recording = sources.opening.open_recording(tmp_path / "a.csv", texts=[])
+  starts_s, embedded = sources.embed_recording(Encoder(), recording, options)
+  assert starts_s.tolist() == [0.0, 4.0, 5.0]
+  assert len(embedded) == 3

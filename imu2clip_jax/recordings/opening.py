@@ -1,6 +1,7 @@
 """Open one recording, whatever its source: the file's name tells the reader."""
 
 import dataclasses
+import math
 import pathlib
 
 from imu2clip_jax.recordings import (
@@ -39,13 +40,15 @@ def open_recording(path, video=None, texts=None) -> Recording:
 
   Raises:
     FileNotFoundError: `path`, `video` or `texts` does not exist.
-    ValueError: no reader knows the file, or it is damaged.
+    ValueError: no reader knows the file, or it is damaged; or a text is not
+      (start_s, end_s, text), its end before its start.
   """
   path = pathlib.Path(path)
   if not path.exists():
     raise FileNotFoundError(f"no file or folder {path}")
   if isinstance(texts, str | pathlib.Path):
     texts = parsing.texts(texts)
+  texts = None if texts is None else _checked(texts)
   suffix = path.suffix.lower()
   if path.is_dir() or suffix == ".vrs":
     is_nymeria = nymeria.is_sequence(path)
@@ -82,10 +85,26 @@ def imu_of(path) -> pathlib.Path:
   return ego4d.imu_of(path) or epic_kitchens.imu_of(path) or path
 
 
+def _checked(texts):
+  found = []
+  for said in texts:
+    try:
+      start_s, end_s, text = said
+      known = -math.inf < start_s <= end_s < math.inf and isinstance(text, str)
+    except (TypeError, ValueError):
+      known = False
+    if not known:
+      raise ValueError(
+        f"texts hold {said!r}, expected (start_s, end_s, text) in seconds"
+      )
+    found.append((float(start_s), float(end_s), text))
+  return found
+
+
 def _with(recording, video, texts):
   """Replace the video and the texts of a recording where others are given."""
   if video is not None:
     recording = dataclasses.replace(recording, video=VideoFile(video))
   if texts is not None:
-    recording = dataclasses.replace(recording, texts=list(texts))
+    recording = dataclasses.replace(recording, texts=texts)
   return recording

@@ -143,8 +143,10 @@ class Recording:
       nearest to the middle first.
 
     Raises:
-      ValueError: no usable IMU sample within 1 s of the window.
+      ValueError: no usable IMU sample within 1 s of the window, or no length.
     """
+    if not 0 < window_s < np.inf:
+      raise ValueError(f"window_s is {window_s}, expected more than 0")
     near = [
       np.abs(times - t_s) < window_s / 2 + 1.0
       for times in (self.imu.accel_t_s, self.imu.gyro_t_s)
