@@ -12,6 +12,7 @@ __all__ = [
   "accuracy",
   "confusion",
   "macro_f1",
+  "of_ranks",
   "per_class",
   "ranks",
   "recognition",
@@ -63,11 +64,34 @@ def retrieval(
     >>> result["R@1"], result["gallery"], result["chance_R@2"]
     (1.0, 4, 0.5)
   """
+  ranked = ranks(queries, gallery, match, ties=ties)
+  return of_ranks(
+    ranked, len(gallery), ks, match, bootstrap=bootstrap, seed=seed
+  )
+
+
+def of_ranks(
+  ranked: np.ndarray,
+  size: int,
+  ks=(1, 10, 50),
+  match=None,
+  *,
+  bootstrap=0,
+  seed=0,
+) -> dict:
+  """Sum up ranks that are known; returns what `retrieval` does.
+
+  Args:
+    ranked: [Nq], from `ranks`.
+    size: gallery rows.
+    ks, match, bootstrap, seed: as of `retrieval`; `match` is for chance.
+
+  Raises:
+    ValueError: a cut-off that is no whole number from 1.
+  """
   if any(k < 1 or k != int(k) for k in ks):
     raise ValueError(f"cut-offs must be whole numbers from 1, got {tuple(ks)}")
   ks = tuple(map(int, ks))
-  ranked = ranks(queries, gallery, match, ties=ties)
-  size = len(gallery)
   hits = {f"R@{k}": ranked <= k for k in ks} | {"MRR": 1 / ranked}
   result = {name: float(np.mean(hit)) for name, hit in hits.items()}
   result["gallery"] = size

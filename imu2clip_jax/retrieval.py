@@ -120,8 +120,10 @@ def measure(
     if len(used) < 2:
       continue
     asked, answers = queries[used], gallery[used]
-    block = metrics.retrieval(asked, answers, bootstrap=_RESAMPLES, seed=seed)
     ranks = metrics.ranks(asked, answers)
+    block = metrics.of_ranks(
+      ranks, len(answers), bootstrap=_RESAMPLES, seed=seed
+    )
     last = metrics.ranks(asked, answers, ties="pessimistic")
     pair = _PAIRS.get(direction)
     block["trained"] = pair is None or pair in pairs
