@@ -31,7 +31,15 @@ from imu2clip_jax import (
   validation,
 )
 from imu2clip_jax import config as config_lib
-from imu2clip_jax.data import augment, cache, checksums, mixture, pipeline
+from imu2clip_jax.data import (
+  augment,
+  builder,
+  cache,
+  checksums,
+  mixture,
+  pipeline,
+  split_sizes,
+)
 from imu2clip_jax.models import encoders
 
 
@@ -98,6 +106,7 @@ def train(
       "jax_compilation_cache_dir", config.train.compilation_cache_dir
     )
   run_files.check_options(workdir, config)
+  _check_splits(config)
   cache_dir, *others = _caches_for_all(config)
   split = cache.open_split(cache_dir, config.data.train_split)
   teacher = split.meta["teacher"]
@@ -162,6 +171,19 @@ def train(
     )
   distributed.wait_for_all("run ended")
   return done
+
+
+def _check_splits(config):
+  data = config.data
+  if not data.dir:
+    return  # `embed.ensure_cache` asks for it
+  split_sizes.check(
+    [builder.describe(folder) for folder in (data.dir, *data.mixture_dirs)],
+    data.train_split,
+    data.validation_split if config.train.validate_every_steps else "",
+    config.train.batch_size,
+    data.mixture_weights,
+  )
 
 
 def _caches_for_all(config):
