@@ -275,15 +275,26 @@ def make_step(config: ml_collections.ConfigDict, encoder, mesh=None):
   )
 
 
-def describe(config: ml_collections.ConfigDict, embed_dim: int) -> str:
-  """Return the encoder's parameter table and its FLOPs a window."""
+def describe(config: ml_collections.ConfigDict, embed_dim: int) -> dict:
+  """Return the size of the encoder that a run trains.
+
+  Args:
+    config: every option.
+    embed_dim: width of the teacher's space.
+
+  Returns:
+    {"parameters": how many numbers, "samples": of one window, "mflop": of the
+    forward pass of one window, "table": text with every parameter's shape}.
+  """
   encoder = encoders.from_config(config.encoder, embed_dim)
   samples = round(config.encoder.rate_hz * config.encoder.window_s)
-  return (
-    f"{trees.table(encoder.param_shapes(samples))}\n"
-    f"forward pass of one window of {samples} samples: "
-    f"{encoder.flops(samples) / 1e6:.1f} MFLOP"
-  )
+  shapes = encoder.param_shapes(samples)
+  return {
+    "parameters": trees.count(shapes),
+    "samples": samples,
+    "mflop": encoder.flops(samples) / 1e6,
+    "table": trees.table(shapes),
+  }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -330,17 +341,35 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--coordinator", help="HOST:PORT of process 0")
   parser.add_argument("--num_processes", type=int)
   parser.add_argument("--process_id", type=int)
+  parser.add_argument(
+    "--json", action="store_true", help="one JSON document on stdout"
+  )
   args, overrides = parser.parse_known_args(argv)
   config = _config_of(args, overrides)
   if args.describe:
-    print(describe(config, args.embed_dim or _teacher_dim(args.workdir)))
+    size = describe(config, args.embed_dim or _teacher_dim(args.workdir))
+    if args.json:
+      command.print_json(size)
+      return 0
+    print(
+      f"{size['table']}\nforward pass of one window of {size['samples']} "
+      f"samples: {size['mflop']:.1f} MFLOP"
+    )
     return 0
   if not args.workdir:
     raise ValueError("--workdir is missing: name the run's folder")
   processes = args.coordinator, args.num_processes, args.process_id
   if args.distributed or any(x is not None for x in processes):
     distributed.start(*processes)
-  train(config, args.workdir, verify=args.verify, profile_steps=args.profile)
+  step = train(
+    config, args.workdir, verify=args.verify, profile_steps=args.profile
+  )
+  if args.json and jax.process_index() == 0:
+    log = (pathlib.Path(args.workdir) / "train.jsonl").read_text().splitlines()
+    metrics = json.loads(log[-1]) if log else None
+    command.print_json(
+      {"workdir": args.workdir, "step": step, "metrics": metrics}
+    )
   return 0
 
 
