@@ -62,7 +62,6 @@ FLOORS = [
     "recognition",
     "fine_tuning",
     "taught",
-    "runs",
     "sources",
     "few_shot",
     "confidence",
@@ -75,6 +74,7 @@ FLOORS = [
   [
     "build",
     "embed",
+    "runs",
     "train",
     "examples",
     "evaluate",
