@@ -306,6 +306,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     action="store_true",
     help="compare every byte of the cache with its checksums",
   )
+  parser.add_argument(
+    "--json", action="store_true", help="one JSON document on stdout"
+  )
   args = parser.parse_args(argv)
   if args.workdir:
     path = pathlib.Path(args.workdir) / "config.json"
@@ -319,9 +322,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = write_cache(args.data_dir, clip, rate_hz, args.frames)
   else:
     raise ValueError("give --workdir, or --data_dir and --clip")
-  sizes = cache.read_meta(folder)["splits"]
+  meta = cache.read_meta(folder)
+  sizes = meta["splits"]
   if args.verify:
     checksums.verify(folder / name for name in sizes)
+  if args.json:
+    found = {"splits": sizes, "teacher": meta["teacher"]}
+    command.print_json({"cache_dir": str(folder)} | found)
+    return 0
   rows = ", ".join(f"{count} {name}" for name, count in sizes.items())
   print(f"{folder}: {rows} windows")
   return 0

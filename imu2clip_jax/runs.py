@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 import sys
@@ -12,8 +13,8 @@ import ml_collections
 import numpy as np
 
 from imu2clip_jax import config as config_lib
+from imu2clip_jax import embed, pretrained, recognition, taught
 from imu2clip_jax import index as index_lib
-from imu2clip_jax import pretrained, recognition, taught
 from imu2clip_jax.data import builder, windows
 from imu2clip_jax.models import teacher as teacher_lib
 
@@ -54,6 +55,19 @@ class Run:
     }
     pretrained.check_teacher(self.encoder.teacher, found, options.path)
     return clip
+
+  @functools.cached_property
+  def cache_dir(self) -> pathlib.Path:
+    """The training cache, written again if it is gone.
+
+    Raises:
+      FileNotFoundError, ValueError: as `embed.ensure_cache`.
+    """
+    run = json.loads((self.workdir / "run.json").read_text())
+    folder = pathlib.Path(run["cache_dir"])
+    if (folder / "meta.json").is_file():
+      return folder
+    return embed.ensure_cache(self.config)
 
   @functools.cached_property
   def index(self) -> index_lib.Index:

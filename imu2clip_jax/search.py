@@ -6,7 +6,6 @@ windows; moments are what neighbouring hits make together (`moments`).
 """
 
 import hashlib
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from PIL import Image, ImageOps
 
 from imu2clip_jax import (
   command,
-  embed,
   moments,
   pretrained,
   retrieval,
@@ -75,14 +73,11 @@ def split_gallery(run: runs.Run, narrated: bool = False) -> dict:
     FileNotFoundError, ValueError: the data or the teacher is missing or another
       one.
   """
-  cache_dir = json.loads((run.workdir / "run.json").read_text())["cache_dir"]
-  if not (pathlib.Path(cache_dir) / "meta.json").is_file():
-    cache_dir = str(embed.ensure_cache(run.config))
-  windows = cache.open_split(cache_dir, run.config.data.test_split)
+  windows = cache.open_split(run.cache_dir, run.config.data.test_split)
   pretrained.check_teacher(
-    run.encoder.teacher, windows.meta["teacher"], cache_dir
+    run.encoder.teacher, windows.meta["teacher"], str(run.cache_dir)
   )
-  identity = f"{cache_dir} {windows.name} {len(windows)}"
+  identity = f"{run.cache_dir} {windows.name} {len(windows)}"
   key = hashlib.sha256(identity.encode()).hexdigest()[:32]
   segment = run.index.find(key) or _index_split(run, windows, key)
   keep = np.ones(len(run.index), bool)

@@ -42,14 +42,13 @@ def vocabulary(run: runs.Run) -> list[str]:
   never met them. Name them, or teach them.
 
   Raises:
-    ValueError: the data has neither.
+    FileNotFoundError, ValueError: as `Run.cache_dir`; the data has neither.
   """
-  cache_dir = json.loads((run.workdir / "run.json").read_text())["cache_dir"]
-  meta = cache.read_meta(cache_dir)
+  meta = cache.read_meta(run.cache_dir)
   held_out = run.config.data.held_out_labels
   names = [name for name in meta["label_names"] if name not in held_out]
   if len(names) < 2:
-    split = cache.open_split(cache_dir, run.config.data.train_split)
+    split = cache.open_split(run.cache_dir, run.config.data.train_split)
     nearest = np.asarray(split.text_ids)[:, 0]
     counts = Counter(nearest[nearest >= 0].tolist())
     names = [split.texts[i] for i, _ in counts.most_common(_NARRATIONS)]

@@ -31,7 +31,15 @@ from imu2clip_jax import (
   validation,
 )
 from imu2clip_jax import config as config_lib
-from imu2clip_jax.data import augment, cache, checksums, mixture, pipeline
+from imu2clip_jax.data import (
+  augment,
+  builder,
+  cache,
+  checksums,
+  mixture,
+  pipeline,
+  split_sizes,
+)
 from imu2clip_jax.models import encoders
 
 
@@ -98,6 +106,7 @@ def train(
       "jax_compilation_cache_dir", config.train.compilation_cache_dir
     )
   run_files.check_options(workdir, config)
+  _check_splits(config)
   cache_dir, *others = _caches_for_all(config)
   split = cache.open_split(cache_dir, config.data.train_split)
   teacher = split.meta["teacher"]
@@ -162,6 +171,19 @@ def train(
     )
   distributed.wait_for_all("run ended")
   return done
+
+
+def _check_splits(config):
+  data = config.data
+  if not data.dir:
+    return  # `embed.ensure_cache` asks for it
+  split_sizes.check(
+    [builder.describe(folder) for folder in (data.dir, *data.mixture_dirs)],
+    data.train_split,
+    data.validation_split if config.train.validate_every_steps else "",
+    config.train.batch_size,
+    data.mixture_weights,
+  )
 
 
 def _caches_for_all(config):
@@ -253,15 +275,26 @@ def make_step(config: ml_collections.ConfigDict, encoder, mesh=None):
   )
 
 
-def describe(config: ml_collections.ConfigDict, embed_dim: int) -> str:
-  """Return the encoder's parameter table and its FLOPs a window."""
+def describe(config: ml_collections.ConfigDict, embed_dim: int) -> dict:
+  """Return the size of the encoder that a run trains.
+
+  Args:
+    config: every option.
+    embed_dim: width of the teacher's space.
+
+  Returns:
+    {"parameters": how many numbers, "samples": of one window, "mflop": of the
+    forward pass of one window, "table": text with every parameter's shape}.
+  """
   encoder = encoders.from_config(config.encoder, embed_dim)
   samples = round(config.encoder.rate_hz * config.encoder.window_s)
-  return (
-    f"{trees.table(encoder.param_shapes(samples))}\n"
-    f"forward pass of one window of {samples} samples: "
-    f"{encoder.flops(samples) / 1e6:.1f} MFLOP"
-  )
+  shapes = encoder.param_shapes(samples)
+  return {
+    "parameters": trees.count(shapes),
+    "samples": samples,
+    "mflop": encoder.flops(samples) / 1e6,
+    "table": trees.table(shapes),
+  }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -308,17 +341,35 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--coordinator", help="HOST:PORT of process 0")
   parser.add_argument("--num_processes", type=int)
   parser.add_argument("--process_id", type=int)
+  parser.add_argument(
+    "--json", action="store_true", help="one JSON document on stdout"
+  )
   args, overrides = parser.parse_known_args(argv)
   config = _config_of(args, overrides)
   if args.describe:
-    print(describe(config, args.embed_dim or _teacher_dim(args.workdir)))
+    size = describe(config, args.embed_dim or _teacher_dim(args.workdir))
+    if args.json:
+      command.print_json(size)
+      return 0
+    print(
+      f"{size['table']}\nforward pass of one window of {size['samples']} "
+      f"samples: {size['mflop']:.1f} MFLOP"
+    )
     return 0
   if not args.workdir:
     raise ValueError("--workdir is missing: name the run's folder")
   processes = args.coordinator, args.num_processes, args.process_id
   if args.distributed or any(x is not None for x in processes):
     distributed.start(*processes)
-  train(config, args.workdir, verify=args.verify, profile_steps=args.profile)
+  step = train(
+    config, args.workdir, verify=args.verify, profile_steps=args.profile
+  )
+  if args.json and jax.process_index() == 0:
+    log = (pathlib.Path(args.workdir) / "train.jsonl").read_text().splitlines()
+    metrics = json.loads(log[-1]) if log else None
+    command.print_json(
+      {"workdir": args.workdir, "step": step, "metrics": metrics}
+    )
   return 0
 
 

@@ -63,7 +63,6 @@ FLOORS = [
     "recognition",
     "fine_tuning",
     "taught",
-    "runs",
     "sources",
     "few_shot",
     "confidence",
@@ -76,6 +75,7 @@ FLOORS = [
   [
     "build",
     "embed",
+    "runs",
     "train",
     "examples",
     "evaluate",

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -39,6 +40,13 @@ def test_every_verb_helps_with_an_example(verb, capsys):
   out = capsys.readouterr().out
   assert "example:" in out
   assert f"imu2clip {verb}" in out.split("example:")[1]
+
+
+@pytest.mark.parametrize("verb", list(cli.VERBS))
+def test_every_verb_has_json_as_a_bare_switch(verb, capsys):
+  with pytest.raises(SystemExit):
+    cli.main([verb, "--help"])
+  assert re.search(r"^ +--json( {2}|$)", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -333,9 +333,13 @@ def test_the_example_of_the_readme_is_complete(tmp_path):
   np.savez(
     tmp_path / "monday" / "bo.npz", **dict(zip(names, columns.T, strict=True))
   )
+  (tmp_path / "monday" / "cy.npz").write_bytes(
+    (tmp_path / "monday" / "bo.npz").read_bytes()
+  )
   write_movie(tmp_path / "monday" / "ann.mp4")
-  ann, bo = csv_folder.find(tmp_path)
-  assert (ann.split, bo.split) == ("train", "test")
+  ann, bo, cy = csv_folder.find(tmp_path)
+  # Every split that the training recipes ask for.
+  assert [e.split for e in (ann, bo, cy)] == ["train", "validation", "test"]
   assert bo.open().imu.accel[0, 2] == pytest.approx(9.80665)
   recording = ann.open()
   assert recording.imu.accel_t_s[0] == -1.25  # before the first frame

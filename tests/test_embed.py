@@ -187,6 +187,13 @@ def test_the_cache_names_its_teacher(data_dir):
   }
 
 
+def test_json_is_one_document(workdir, capsys):
+  assert embed.main([f"--workdir={workdir}", "--json"]) == 0
+  found = json.loads(capsys.readouterr().out)
+  meta = cache.read_meta(found.pop("cache_dir"))
+  assert found == {name: meta[name] for name in ("splits", "teacher")}
+
+
 def test_bad_arguments_are_one_clear_error(tmp_path):
   with pytest.raises(ValueError, match="--workdir, or --data_dir and --clip"):
     embed.main([])

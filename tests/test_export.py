@@ -20,6 +20,7 @@ from imu2clip_jax import (
   pretrained,
   train,
 )
+from imu2clip_jax.data import builder
 from imu2clip_jax.models import encoders, published
 
 SAMPLES, DIM = 150, 8
@@ -40,6 +41,8 @@ def workdir(tmp_path_factory, write_cache):
   c.train.batch_size = 8
   c.train.steps = 2
   with pytest.MonkeyPatch.context() as patch:
+    info = {"path": c.data.dir, "splits": {"train": 32}}
+    patch.setattr(builder, "describe", lambda _: info)
     patch.setattr(embed, "ensure_cache", lambda _: cache_dir)
     train.train(c, folder / "run")
   return folder / "run"

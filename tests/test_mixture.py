@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imu2clip_jax import config, embed, train
-from imu2clip_jax.data import cache, mixture, pipeline
+from imu2clip_jax.data import builder, cache, mixture, pipeline
 
 
 @pytest.fixture
@@ -134,6 +134,8 @@ def test_what_does_not_fit_is_named(splits, what):
 def test_a_mixture_trains_from_its_config(tmp_path, write_cache, monkeypatch):
   for i in range(2):
     write_cache(tmp_path / f"set{i}", num_samples=150, seed=i)
+  info = {"path": "set", "splits": {"train": 32}}
+  monkeypatch.setattr(builder, "describe", lambda _: info)
   monkeypatch.setattr(embed, "ensure_cache", lambda c: tmp_path / c.data.dir)
   c = train.load_config(
     str(pathlib.Path(__file__).parents[1] / "configs/mixture.py"),

@@ -184,6 +184,17 @@ def test_the_users_own_names_and_folder(workdir, recording, tmp_path, capsys):
   assert "walking; dancing; sleeping" in capsys.readouterr().out
 
 
+def test_a_cache_that_is_gone_is_written_again(workdir, tmp_path):
+  run = runs.open_run(workdir)
+  names = timeline.vocabulary(run)
+  about = json.loads((workdir / "run.json").read_text())
+  about["cache_dir"] = str(tmp_path / "gone")
+  (workdir / "run.json").write_text(json.dumps(about))
+  again = runs.open_run(workdir)
+  assert timeline.vocabulary(again) == names
+  assert again.cache_dir == run.cache_dir
+
+
 def test_taught_names_join_the_vocabulary(workdir, recording):
   teach.teach(runs.open_run(workdir), "my dance", [f"{recording}:30-45"])
   run = runs.open_run(workdir)

@@ -320,8 +320,21 @@ def test_config_mistakes_are_one_clear_error(tmp_path):
     train.load_config(str(tmp_path / "absent.py"))
 
 
-def test_describe_counts_parameters():
-  c = small_config()
-  text = train.describe(c, embed_dim=8)
-  assert "gru" in text
-  assert "MFLOP" in text
+def test_describe_counts_parameters(capsys):
+  asked = ["--config", str(CONFIGS[0]), "--describe", "--embed_dim=8"]
+  assert train.main(asked) == 0
+  out = capsys.readouterr().out
+  assert train.main([*asked, "--json"]) == 0
+  size = json.loads(capsys.readouterr().out)
+  assert out.startswith(size["table"])
+  assert f"{size['parameters']:,}" in size["table"].splitlines()[-1]
+  assert f"{size['mflop']:.1f} MFLOP" in out
+
+
+def test_json_says_where_training_ended(workdir, capsys):
+  # Taken up again it is already done, and says the same.
+  assert train.main([f"--workdir={workdir}", "--json"]) == 0
+  found = json.loads(capsys.readouterr().out)
+  assert (found["workdir"], found["step"]) == (str(workdir), 4)
+  last = (workdir / "train.jsonl").read_text().splitlines()[-1]
+  assert found["metrics"] == json.loads(last)

@@ -95,7 +95,7 @@ def read_meta(cache_dir) -> dict:
   if not path.is_file():
     raise FileNotFoundError(
       f"no finished training cache in {cache_dir}; write one with "
-      "`imu2clip embed --data_dir=DIR --clip=PATH`"
+      "`imu2clip embed --workdir=DIR`"
     )
   return json.loads(path.read_text())
 

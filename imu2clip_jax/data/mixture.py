@@ -106,6 +106,23 @@ def join(splits: Sequence[cache.Split]) -> cache.Split:
   )
 
 
+def checked_weights(weights: Sequence[float], sets: int) -> np.ndarray:
+  """Return the weights of so many sets, float64 [sets].
+
+  Raises:
+    ValueError: there are more or fewer, or one is not above 0.
+  """
+  weights = np.asarray(weights, np.float64)
+  if len(weights) != sets or not (
+    np.isfinite(weights).all() and (weights > 0).all()
+  ):
+    raise ValueError(
+      f"a mixture of {sets} sets needs as many weights above 0, got "
+      f"{weights.tolist()}"
+    )
+  return weights
+
+
 class MixedBatches(pipeline.StepBatches):
   """Maps a global step to this host's slice of a batch mixed by weight."""
 
@@ -131,14 +148,7 @@ class MixedBatches(pipeline.StepBatches):
       ValueError: a weight is not above 0, a set has fewer windows than its part
         of a batch, or its part is less than one window.
     """
-    weights = np.asarray(weights, np.float64)
-    if len(weights) != len(splits) or not (
-      np.isfinite(weights).all() and (weights > 0).all()
-    ):
-      raise ValueError(
-        f"a mixture of {len(splits)} sets needs as many weights above 0, got "
-        f"{weights.tolist()}"
-      )
+    weights = checked_weights(weights, len(splits))
     self._bounds = np.cumsum(weights) / weights.sum()
     self._bounds[-1] = 1.0
     parts = batch_size * weights / weights.sum()
