@@ -69,9 +69,9 @@ def write(
 
 
 def _whole(path):
-  # "hf:owner/name" is no file.
+  # "hf:owner/name" is no file, and "" no folder.
   file = pathlib.Path(path)
-  return str(file.resolve()) if file.exists() else path
+  return str(file.resolve()) if path and file.exists() else path
 
 
 def check_options(

@@ -163,6 +163,9 @@ def cache_dir(tmp_path, write_cache):
 def run(cache_dir, monkeypatch):
   """Trains in a folder, with the random cache as its data."""
   from imu2clip_jax import embed, train
+  from imu2clip_jax.data import builder, cache
 
+  info = {"path": "random", "splits": cache.read_meta(cache_dir)["splits"]}
+  monkeypatch.setattr(builder, "describe", lambda _: info)
   monkeypatch.setattr(embed, "ensure_cache", lambda c: cache_dir)
   return train.train

@@ -379,7 +379,7 @@ def test_a_gopro_video_is_searched_as_it_is(samples, workdir, tmp_path, capsys):
   found = run_json(
     capsys, f"--workdir={workdir}", "--in", path, "flying", f"--html={page}"
   )
-  assert found["gallery"]["windows"] == 3
+  assert found["gallery"]["windows"] == 4  # 0, 2.5, 5, and the end
   best = found["queries"][0]["moments"][0]
   assert 0 <= best["start_s"] < best["end_s"] <= 12.1
   assert len(Page(page.read_text()).sources) >= 4
