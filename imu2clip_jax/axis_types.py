@@ -18,18 +18,19 @@ def in_auto_mode(function: Callable) -> Callable:
 
   Args:
     function: (*arrays, **options); the options may hold arrays, and a `mesh`,
-      which it is given with Auto axes.
+      which it is given with Auto axes if all of them are Explicit.
 
   Returns:
-    the same function for arrays on Auto and on Explicit axes, inside or outside
-    of `jax.set_mesh`. Without a `mesh`, the gradient with respect to arrays on
-    Explicit axes needs `jax.set_mesh`, as JAX then says.
+    the same function for arrays on meshes whose axes are all Auto or all
+    Explicit, inside or outside of `jax.set_mesh`; mixed meshes are left as they
+    are. Without a `mesh`, the gradient with respect to arrays on Explicit axes
+    needs `jax.set_mesh`, as JAX then says.
   """
 
   @functools.wraps(function)
   def run(*args, mesh=None, **options):
     if mesh is not None:
-      if _explicit(mesh):
+      if _explicit(mesh) and isinstance(mesh, Mesh):
         mesh = Mesh(mesh.devices, mesh.axis_names)
       options["mesh"] = mesh
     arrays, rest = _split(options)
@@ -65,7 +66,7 @@ def _split(options):
 
 
 def _explicit(mesh):
-  return AxisType.Explicit in mesh.axis_types
+  return set(mesh.axis_types) == {AxisType.Explicit}
 
 
 def _retyped(x, mesh):

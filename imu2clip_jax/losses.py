@@ -49,8 +49,8 @@ def softmax_contrastive(
       holds. (A NaN that reaches the parameters by another way, through the
       normalization before this loss for example, is not stopped here.)
     block: rows and columns of a tile; None: the largest tile at hand.
-    mesh: shard over this device mesh, of whatever axis types; its `axis` must
-      be given too.
+    mesh: shard over this device mesh, whose axes are Auto or all Explicit; its
+      `axis` must be given too.
     axis: name (or names) of the mesh axis over which the rows lie.
     exchange: "gather" or "ring"; None chooses by the size of `b`.
 

@@ -89,7 +89,7 @@ def of_ranks(
   Raises:
     ValueError: a cut-off that is no whole number from 1.
   """
-  if any(k < 1 or k != int(k) for k in ks):
+  if not all(k >= 1 and float(k).is_integer() for k in ks):
     raise ValueError(f"cut-offs must be whole numbers from 1, got {tuple(ks)}")
   ks = tuple(map(int, ks))
   hits = {f"R@{k}": ranked <= k for k in ks} | {"MRR": 1 / ranked}

@@ -1,5 +1,6 @@
 """Single windows that answer a query -> moments with a start and an end."""
 
+import bisect
 import dataclasses
 from collections.abc import Sequence
 
@@ -48,7 +49,8 @@ def merge(
     rows: [K] windows of the gallery, the best first.
     scores: [K] of them, falling.
     recordings: [K] which recording each is of.
-    starts_s, ends_s: [K] their time on the recording's clock.
+    starts_s, ends_s: [K] their time on the recording's clock; windows of one
+      length.
     mean_score: over the whole gallery.
     top: moments at most.
 
@@ -60,21 +62,31 @@ def merge(
   >>> [(m.start_s, m.end_s, m.rows) for m in found]
   [(5, 15, [7, 8]), (60, 65, [2])]
   """
-  found: list[Moment] = []
+  # Of each recording in order of time; no window is longer than a moment, so
+  # those that one touches follow each other there.
+  of_recording: dict[object, list[Moment]] = {}
+  place = {row: i for i, row in enumerate(rows)}
   for row, score, recording, start_s, end_s in zip(
     rows, scores, recordings, starts_s, ends_s, strict=True
   ):
     new = Moment(recording, start_s, end_s, score, [row])
-    near = [m for m in found if _touch(m, new)]
-    if not near:
-      found.append(new)
-      continue
+    own = of_recording.setdefault(recording, [])
+    first = last = bisect.bisect(own, start_s, key=lambda m: m.start_s)
+    while first and _touch(own[first - 1], new):
+      first -= 1
+    while last < len(own) and _touch(own[last], new):
+      last += 1
+    near = own[first:last]
     joined = [m for m in near if score - mean_score >= _half(m, mean_score)]
+    joined.sort(key=lambda m: place[m.rows[0]])
     for other in [*joined[1:], *([new] if joined else [])]:
       _join(joined[0], other)
-    found = [m for m in found if not any(m is other for other in joined[1:])]
+    kept = [m for m in near if not any(m is other for other in joined[1:])]
+    kept.sort(key=lambda m: m.start_s)
+    own[first:last] = kept if near else [new]
+  found = [m for own in of_recording.values() for m in own]
   # Not before: a window that makes two moments one frees a place.
-  return found[:top]
+  return sorted(found, key=lambda m: place[m.rows[0]])[:top]
 
 
 def _half(moment, mean_score):
@@ -82,9 +94,7 @@ def _half(moment, mean_score):
 
 
 def _touch(a, b):
-  return a.recording == b.recording and (
-    max(a.start_s, b.start_s) <= min(a.end_s, b.end_s) + _TOUCHING_S
-  )
+  return max(a.start_s, b.start_s) <= min(a.end_s, b.end_s) + _TOUCHING_S
 
 
 def _join(moment, other):

@@ -216,7 +216,7 @@ def _check_match(match, num, size):
         f"{num} queries need as many gallery rows or a `match`, got {size}"
       )
     match = np.arange(num)
-  if isinstance(match, tuple) and all(map(np.ndim, match)):
+  if isinstance(match, tuple) and list(map(np.ndim, match)) == [1, 1]:
     ids, gallery_ids = (np.asarray(m) for m in match)
     if ids.shape != (num,) or gallery_ids.shape != (size,):
       raise ValueError(

@@ -19,9 +19,6 @@ _GAP_STEPS, _GAP_S = 3.0, 0.05
 _HOLE_STEPS = 2.5
 # Samples a polynomial goes through.
 NODES = 8
-# So many samples are a stretch, so many times faster is another rate: jitter
-# and samples that come in bundles are not.
-_STRETCH, _FASTER = 128, 1.5
 # Numbers that stay in a core's cache, and what the low-pass filter leaves.
 _BLOCK, _ATTENUATION_DB = 128 << 10, 60
 
@@ -40,8 +37,8 @@ def resample(
   or, where the source is more than 5 % faster, at the whole multiple of it that
   reaches the source's rate and then low-pass filtered: a Kaiser filter without
   delay, flat to 0.1 % up to 0.8 of the new Nyquist frequency and 60 dB down
-  above it. A stretch that is sampled much faster than the rest counts as the
-  source's rate.
+  above it. The typical step tells the source's rate: of a stretch that was
+  sampled faster, what lies above the new Nyquist frequency is folded down.
 
   Args:
     t_s: [N] strictly increasing seconds, N >= 1 (see `stamps.clean`).
@@ -59,7 +56,7 @@ def resample(
     the first or last sample.
   """
   step_s = stamps.typical_step(t_s) if step_s is None else step_s
-  factor, reach = filter_reach(_fastest_step(t_s, step_s), rate_hz)
+  factor, reach = filter_reach(step_s, rate_hz)
   fine = _interpolate(
     t_s,
     values if isinstance(values, list) else [values],
@@ -75,13 +72,6 @@ def resample(
     skip = 2 * reach // factor
     fine = fine[skip : skip + num_samples]
   return fine, _real(t_s, rate_hz, first, num_samples, step_s)
-
-
-def _fastest_step(t_s, step_s):
-  """Return the typical step, or that of a stretch of far shorter ones."""
-  span_s = t_s[_STRETCH::_STRETCH] - t_s[:-_STRETCH:_STRETCH]
-  fastest_s = span_s.min(initial=math.inf) / _STRETCH
-  return fastest_s if fastest_s < step_s / _FASTER else step_s
 
 
 def filter_reach(step_s: float, rate_hz: float) -> tuple[int, int]:

@@ -38,7 +38,7 @@ class OtherRunError(ValueError):
   """A folder holds another run than the one that is asked for."""
 
 
-def describe(cache_dirs: Sequence[pathlib.Path]) -> dict:
+def describe(cache_dirs: Sequence[str | pathlib.Path]) -> dict:
   """Return what run.json holds.
 
   Args:
@@ -52,7 +52,7 @@ def describe(cache_dirs: Sequence[pathlib.Path]) -> dict:
   return {
     "teacher": metas[0]["teacher"],
     "data": [meta.get("data_fingerprint") for meta in metas],
-    "cache_dir": str(cache_dirs[0].resolve()),
+    "cache_dir": str(pathlib.Path(cache_dirs[0]).resolve()),
   }
 
 
@@ -112,11 +112,14 @@ def _differences(old, new, prefix="") -> Iterator[tuple]:
       yield prefix + key, before, after
 
 
-def check_input(workdir: pathlib.Path, made_from: dict) -> None:
+def check_input(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict, made_from: dict
+) -> None:
   """Refuse a folder whose run has learnt from other data or another teacher.
 
   Args:
     workdir: the run's folder.
+    config: every option.
     made_from: what `describe` returns.
 
   Raises:
@@ -133,12 +136,23 @@ def check_input(workdir: pathlib.Path, made_from: dict) -> None:
       f"({old['dim']} wide), this is {teacher['name']} ({teacher['dim']} "
       "wide, other weights); use another --workdir"
     )
-  now = made_from["data"]
-  before = saved.get("data", now)  # older versions do not say
-  if len(before) != len(now) or any(
-    a and b and a != b for a, b in zip(before, now, strict=True)
-  ):
+  before = config_lib.from_json((workdir / "config.json").read_text())
+  folders = list(map(_whole, _folders(before)))
+  now = list(map(_whole, _folders(config)))
+  # Older versions kept no fingerprint and went by the path.
+  known = saved.get("data", [None] * len(folders))
+  same = len(known) == len(now) and all(
+    a == b if a and b else old == new
+    for a, b, old, new in zip(
+      known, made_from["data"], folders, now, strict=True
+    )
+  )
+  if not same:
     raise OtherRunError(
       f"{workdir} was trained on other windows than those that now lie at "
       "config.data.dir and mixture_dirs; use another --workdir"
     )
+
+
+def _folders(config):
+  return [config.data.dir, *config.data.mixture_dirs]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pathlib
 import re
 import sys
@@ -22,6 +21,8 @@ _SUFFIXES = (".mp4", ".mov", ".360", ".raw", ".vrs", ".csv", ".npz")
 _TABLES = ("recordings.csv", "segments.csv", "texts.csv", "dataset.json")
 # Windows embedded at once, so that hours of motion need little memory.
 _BLOCK_WINDOWS = 1024
+# Counted up where recordings are cut in another way: segments are made anew.
+_WAY_OF_CUTTING = 2
 _TIME = r"-?(?:\d+:){0,2}\d+(?:\.\d*)?"
 _RANGE = re.compile(rf"(.+?):({_TIME})-({_TIME})")
 
@@ -129,7 +130,8 @@ def _starts(who, signal_s, options, span_s):
     starts = imu_lib.stride_starts(signal_s, options.window_s, options.stride_s)
     # What strides leave at the end is found by one window more.
     last_s = signal_s[1] - options.window_s
-    return np.append(starts, last_s) if last_s - starts[-1] > 0.05 else starts
+    left = len(starts) and last_s - starts[-1] > 0.05
+    return np.append(starts, last_s) if left else starts
   if span_s[1] > signal_s[1] + 0.05 or span_s[0] < signal_s[0] - 0.05:
     raise ValueError(
       f"{who}: {span_s[0]:g}-{span_s[1]:g} s is not inside its IMU, "
@@ -158,9 +160,10 @@ def index_recording(
   Raises:
     FileNotFoundError, ValueError: as `open_recording` and `embed_recording`.
   """
-  path = pathlib.Path(os.path.abspath(path))  # however it is spelled
+  path = path.parent.resolve() / path.name  # however it is spelled
   place = [str(path.resolve()), options.stride_s, options.gravity]
-  key = _digest([place, options.window_s, options.rate_hz, _state(path)])
+  cut = [_WAY_OF_CUTTING, options.window_s, options.rate_hz]
+  key = _digest([place, cut, _state(path)])
   found = index.find(key)
   if found is not None:
     return found

@@ -152,7 +152,7 @@ def run(
   cells(config or config_lib.demo("imu_video_text"), seeds)  # refuses bad ones
   config = config or _demo_config(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  meta, left_out, possible = _look(config)
+  meta, made_from, left_out, possible = _look(config)
   rows, failed, finished = {}, {}, False
   todo = [c for c in cells(config, seeds) if c.config.variant in possible]
   for place, cell in enumerate(todo, start=1):
@@ -167,7 +167,7 @@ def run(
       },
     )
     try:
-      document = _finish(workdir, cell, fine_tune)
+      document = _finish(workdir, cell, fine_tune, made_from)
       cost = _cost(workdir / "cells" / cell.name, cell.config, meta)
       row["documents"].append(document | {"cost": cost})
       if data_dir and cell.group == "variants":
@@ -215,7 +215,8 @@ def _demo_config(workdir):
 
 
 def _look(config):
-  """What the data is, what it cannot show, and the variants that it can."""
+  """What the data is, for a run's files too, what it cannot show, and the
+  variants that it can."""
   cache_dir = embed.ensure_cache(config)
   train = cache.open_split(cache_dir, config.data.train_split)
   holds = {
@@ -237,13 +238,15 @@ def _look(config):
       f"config.variant is {config.variant}, but the training windows of "
       f"{train.meta['dataset']} allow {' and '.join(possible) or 'none'}"
     )
-  return train.meta, notes, possible
+  made_from = run_files.describe([cache_dir, *embed.mixture_caches(config)])
+  return train.meta, made_from, notes, possible
 
 
-def _finish(workdir, cell, fine_tune):
+def _finish(workdir, cell, fine_tune, made_from):
   """Return a cell's metrics, from its file or after running it."""
   folder = workdir / "cells" / cell.name
   run_files.check_options(folder, cell.config)
+  run_files.check_input(folder, cell.config, made_from)
   path = folder / "metrics.json"
   if path.is_file():
     document = json.loads(path.read_text())
@@ -255,7 +258,7 @@ def _finish(workdir, cell, fine_tune):
     if train_lib.train(cell.config, folder) < cell.config.train.steps:
       raise KeyboardInterrupt  # SIGTERM ended training in good order
   else:
-    encoder = _random_encoder(folder, cell.config)
+    encoder = _random_encoder(folder, cell.config, made_from)
   document = evaluate.evaluate(
     folder, encoder=encoder, fine_tune=fine_tune, thorough=True
   )
@@ -308,18 +311,18 @@ def _cost(folder, config, meta):
   return cost
 
 
-def _random_encoder(folder, config):
+def _random_encoder(folder, config, made_from):
   """The encoder before its first step."""
-  meta = cache.read_meta(embed.ensure_cache(config))
-  encoder = encoders.from_config(config.encoder, meta["teacher"]["dim"])
+  teacher = made_from["teacher"]
+  encoder = encoders.from_config(config.encoder, teacher["dim"])
   samples = imu.samples_in(config.encoder.window_s, encoder.rate_hz)
   params = jax.device_get(
     jax.jit(lambda key: encoder.init(key, samples))(jax.random.key(config.seed))
   )
   folder.mkdir(parents=True, exist_ok=True)
-  command_lib.write_text(folder / "config.json", config_lib.to_json(config))
+  run_files.write(folder, config, made_from)
   return pretrained.ImuEmbedder(
-    encoder, params, config.encoder.window_s, config, meta["teacher"]
+    encoder, params, config.encoder.window_s, config, teacher
   )
 
 

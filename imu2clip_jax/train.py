@@ -111,7 +111,7 @@ def train(
   split = cache.open_split(cache_dir, config.data.train_split)
   teacher = split.meta["teacher"]
   made_from = run_files.describe([cache_dir, *others])
-  run_files.check_input(workdir, made_from)
+  run_files.check_input(workdir, config, made_from)
   pairs = config_lib.VARIANTS[config.variant]
   mesh = sharding.make_mesh()
   encoder = encoders.from_config(

@@ -178,6 +178,14 @@ def test_days_are_kept_and_strays_are_told():
   assert len(stamps.clean(pause, np.ones((2000, 3)))[0]) == 2000
 
 
+@pytest.mark.parametrize("times", [2, 3, 4, 5, 8, 20])
+def test_a_stretch_of_a_multiple_of_the_rate_is_kept(times):
+  fast = 90 + np.arange(0, 10, 0.02 / times)
+  t = np.append(np.arange(0, 90, 0.02), fast)[: 4500 + 4000]
+  kept, _ = stamps.clean(t, tone(t, 1))
+  np.testing.assert_array_equal(kept, t)
+
+
 def test_a_stretch_that_was_sampled_faster_is_kept():
   slow, fast = np.arange(0, 600, 0.02), 600 + np.arange(0, 60, 0.004)
   t = np.concatenate([slow, fast])
@@ -190,20 +198,9 @@ def test_a_stretch_that_was_sampled_faster_is_kept():
   grid = imu.to_grid(t, tone(t, 1), t, tone(t, 1), 50.0)
   times = grid_times(grid)
   assert grid.real.all()
-  inside = slice(5, -5)
   np.testing.assert_allclose(
-    grid.imu[inside], np.tile(tone(times, 1), 2)[inside], atol=1e-3
+    grid.imu[:-2], np.tile(tone(times, 1), 2)[:-2], atol=1e-3
   )
-
-
-def test_a_stretch_that_was_sampled_faster_does_not_alias():
-  t = np.append(np.arange(0, 90, 0.02), 90 + np.arange(0, 10, 0.005))
-  values = np.where(t[:, None] < 90, 0, tone(t, 60))
-  grid = imu.to_grid(t, values, t, values, 50.0)
-  times = grid_times(grid)
-  # 60 Hz folds to 10 Hz; the edges of the tone itself ring.
-  inside = (times > 91) & (times < 99)
-  assert np.abs(grid.imu[inside]).max() < 5e-3
 
 
 def test_no_usable_sample_is_refused():

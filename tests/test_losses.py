@@ -355,6 +355,11 @@ def compare_on_explicit_axes() -> None:
       assert abs(float(loss(*args) - want[0])) < 1e-5
     for got in found:
       assert difference(got, want) < 1e-5, (kind, way)
+  auto, explicit = jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit
+  mixed = jax.make_mesh((4, 2), ("x", "y"), axis_types=(explicit, auto))
+  want = value_and_gradients(loss_of("softmax", **options), batch)
+  loss = loss_of("softmax", **options, mesh=mixed, axis="y")
+  assert difference(value_and_gradients(loss, batch), want) < 1e-5
 
 
 def test_lists_are_arrays():

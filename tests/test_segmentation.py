@@ -127,6 +127,46 @@ def test_no_more_moments_than_asked_for():
   assert len(merged(windows, top=3)) == 3
 
 
+def merged_one_by_one(windows, mean, top):
+  """As `merged`, every window compared with every moment."""
+  found = []
+  for row, (score, recording, start, end) in enumerate(windows):
+    near = [
+      m
+      for m in found
+      if m["of"] == recording and m["end"] >= start and m["start"] <= end
+    ]
+    if not near:
+      found.append(
+        {"of": recording, "start": start, "end": end, "s": score, "rows": [row]}
+      )
+    joined = [m for m in near if score - mean >= (m["s"] - mean) / 2]
+    new = {"start": start, "end": end, "rows": [row]}
+    for other in [*joined[1:], new] if joined else []:
+      joined[0]["start"] = min(joined[0]["start"], other["start"])
+      joined[0]["end"] = max(joined[0]["end"], other["end"])
+      joined[0]["rows"] += other["rows"]
+    found = [m for m in found if not any(m is other for other in joined[1:])]
+  return [(m["of"], m["start"], m["end"], m["rows"]) for m in found[:top]]
+
+
+@given(st.data())
+def test_moments_are_those_of_comparing_all(data):
+  places = data.draw(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 24)), max_size=25)
+  )
+  levels = st.integers(-5, 9)
+  scores = sorted((data.draw(levels) / 10 for _ in places), reverse=True)
+  windows = [
+    (score, of, start / 2, start / 2 + 2)
+    for score, (of, start) in zip(scores, places, strict=True)
+  ]
+  if windows:
+    mean, top = data.draw(levels) / 20, data.draw(st.integers(1, 9))
+    expected = merged_one_by_one(windows, mean, top)
+    assert merged(windows, mean, top) == expected
+
+
 @given(st.data())
 def test_moments_are_apart_and_hold_no_window_twice(data):
   starts = data.draw(st.lists(st.integers(0, 30), max_size=12))

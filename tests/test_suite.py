@@ -45,7 +45,7 @@ def ran(monkeypatch):
   """Plants the runs; returns the names of those that were really run."""
   names = []
 
-  def finish(workdir, cell, fine_tune):
+  def finish(workdir, cell, fine_tune, made_from):
     folder = workdir / "cells" / cell.name
     if (folder / "metrics.json").is_file():
       return json.loads((folder / "metrics.json").read_text())
@@ -62,7 +62,7 @@ def ran(monkeypatch):
     return found
 
   meta = {"dataset": "ego4d_imu", "teacher": {"name": "clip", "dim": 64}}
-  look = (meta, [], list(config_lib.VARIANTS))
+  look = (meta, {}, [], list(config_lib.VARIANTS))
   monkeypatch.setattr(suite, "_finish", finish)
   monkeypatch.setattr(suite, "_look", lambda _: look)
   return names
@@ -182,7 +182,23 @@ def test_finished_cell_of_another_recipe_is_refused(tmp_path):
   other.train.steps += 1
   (folder / "config.json").write_text(config_lib.to_json(other))
   with pytest.raises(run_files.OtherRunError, match="another config"):
-    suite._finish(tmp_path, cell, True)
+    suite._finish(tmp_path, cell, True, {})
+
+
+def test_numbers_of_another_data_set_or_teacher_are_not_given(tmp_path):
+  cell = suite.cells(config_lib.demo("imu_video_text"), 1)[0]
+  made_from = {"teacher": {"name": "t", "dim": 8, "fingerprint": "a"}}
+  made_from |= {"data": ["a"], "cache_dir": ""}
+  folder = tmp_path / "cells" / cell.name
+  folder.mkdir(parents=True)
+  run_files.write(folder, cell.config, made_from)
+  (folder / "metrics.json").write_text("never read")
+  other = made_from | {"data": ["b"]}
+  with pytest.raises(run_files.OtherRunError, match="other windows"):
+    suite._finish(tmp_path, cell, True, other)
+  other = made_from | {"teacher": made_from["teacher"] | {"fingerprint": "b"}}
+  with pytest.raises(run_files.OtherRunError, match="towards teacher"):
+    suite._finish(tmp_path, cell, True, other)
 
 
 def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
@@ -202,7 +218,7 @@ def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
 
   def finish(document, fine_tune=True):
     path.write_text(json.dumps(document))
-    return suite._finish(tmp_path, cell, fine_tune)
+    return suite._finish(tmp_path, cell, fine_tune, {})
 
   assert finish(whole) == whole
   assert finish(whole | named, fine_tune=False) == whole | named

@@ -202,9 +202,14 @@ def test_a_run_is_known_by_what_it_learnt_from(run, tmp_path):
     (folder / "run.json").write_text(json.dumps(changed))
     with pytest.raises(run_files.OtherRunError, match="other windows"):
       run(config, folder)
+  # An older version did not keep it and went by the paths.
   older = {k: v for k, v in made_from.items() if k != "data"}
   (folder / "run.json").write_text(json.dumps(older))
   run(config, folder)
+  (folder / "run.json").write_text(json.dumps(older))
+  config.data.dir = str(folder)
+  with pytest.raises(run_files.OtherRunError, match="other windows"):
+    run(config, folder)
 
 
 def test_a_stopped_run_ends_like_an_unbroken_one(run, tmp_path, monkeypatch):

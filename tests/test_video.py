@@ -206,3 +206,33 @@ def test_karma_matches_a_linear_scan(samples):
   got = video.frames(np.array(wanted) * 1001 / 30000)
   for image, k in zip(got, wanted, strict=True):
     np.testing.assert_array_equal(image, scan[sorted(wanted).index(k)])
+
+
+def test_behind_damage_frames_are_the_right_ones_or_none(tmp_path):
+  path = tmp_path / "damaged.mp4"
+  write_video(path, 240, b_frames=0)
+  with av.open(str(path)) as container:
+    packets = [
+      (packet.pos, packet.size, packet.pts)
+      for packet in container.demux(video=0)
+      if packet.size
+    ]
+  data = bytearray(path.read_bytes())
+  stamps = sorted(pts for *_, pts in packets)
+  for position, size, pts in packets:
+    if stamps[100] <= pts <= stamps[102]:
+      data[position : position + size] = b"\xff" * size
+  path.write_bytes(data)
+  video, seen = VideoFile(path), []
+  for time_s in (np.arange(240) + 0.5) / RATE:
+    try:
+      seen.append(number(video.frames([time_s]))[0])
+    except ValueError:
+      seen.append(-1)
+  lost = [k for k, found in enumerate(seen) if found < 0]
+  # From the damage on to the next key frame, every 12th.
+  assert lost
+  assert 95 <= min(lost) <= max(lost) <= 110
+  for k, found in enumerate(seen):
+    if found >= 0 and not 95 <= k <= 110:
+      assert abs(found - k) <= 1

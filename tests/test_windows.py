@@ -104,6 +104,10 @@ def test_a_padded_window_is_labelled_by_what_there_is():
   recording = make(length_s=0.8, labels=[(0.0, 0.5, "sits down")])
   (record,) = windows.cut_recording(recording, options).records
   assert record["label"] == "sits down"
+  # Of one sample there is nothing that a label could cover.
+  recording = make(length_s=0.02, labels=[(100.0, 200.0, "far away")])
+  (record,) = windows.cut_recording(recording, options).records
+  assert record["label"] == ""
 
 
 def test_short_segments_of_one_label_add_up():

@@ -131,7 +131,8 @@ def build(
       except parts.EmptySplitError as error:
         if error.split == "train" or len(cutter.splits) == 1:
           raise
-        # TFDS knows no empty split. What the others gave lies in parts.
+        # TFDS knows no empty split. With workers what the others gave lies in
+        # parts, else they are cut again.
         entries = [e for e in entries if e.split != error.split]
     for left in path.parent.glob(f".parts_{version}_*"):
       shutil.rmtree(left)

@@ -267,7 +267,7 @@ def _facts(value):
 def _state(file):
   """Return name, size and time of a file that may be missing; JSON."""
   try:
-    stat = file.stat()
+    stat = os.stat(file)
   except OSError:
     return [str(file), None, None]
   return [str(file), stat.st_size, stat.st_mtime_ns]

@@ -316,7 +316,8 @@ def _labels(segments, starts, window_s):
     shared = np.minimum(end, start + window_s) - np.maximum(begin, start)
     shared = np.bincount(owner, shared.clip(0))
     best = int(np.argmax(shared))
-    labels.append(names[best] if shared[best] >= window_s / 2 - 1e-9 else "")
+    enough = shared[best] > max(window_s / 2 - 1e-9, 0)
+    labels.append(names[best] if enough else "")
   return labels
 
 

@@ -68,6 +68,7 @@ class VideoFile:
           stream.discard = av.stream.Discard.all  # its bytes are not read
       self.zero_s = 0.0
       last_end_s = self._last_end_s()
+      self._failed = False
       self._seek(None)
       first = self._after
     if first is None:
@@ -152,6 +153,8 @@ class VideoFile:
 
   def _seek_is_shorter(self, time_s):
     """Is a key frame before `time_s` ahead of the decoder, or behind it?"""
+    if self._failed:
+      return True
     before, after = self._before, self._after
     if before is not None and time_s < self._time_s(before):
       return True
@@ -188,9 +191,13 @@ class VideoFile:
       back_s = 2 * back_s + 1
 
   def _decode(self):
+    # A decoder that failed says of what follows that the film has ended.
+    self._failed = True
     for frame in self._decoder:
       if frame.time is not None:
+        self._failed = False
         return frame
+    self._failed = False
     return None
 
   def _last_end_s(self) -> float:
