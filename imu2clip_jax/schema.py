@@ -71,6 +71,8 @@ def _unfit(value, dtype, shape):
   if dtype in (str, bytes):
     fits = [isinstance(v, dtype) for v in (value if shape else (value,))]
     return None if all(fits) else f"must be {dtype.__name__}"
+  if not shape and type(value) is dtype:
+    return None if math.isfinite(value) else "holds NaN or infinity"
   array = np.asarray(value)
   got = array.shape
   fits = len(got) == len(shape) and all(
@@ -81,8 +83,5 @@ def _unfit(value, dtype, shape):
       f"must be {np.dtype(dtype).name} {list(shape)}, "
       f"got {array.dtype.name} {list(got)}"
     )
-  # NumPy would take long to say it of so little.
-  if dtype is np.bool_ or not array.size:
-    return None
-  finite = np.isfinite(array).all() if shape else math.isfinite(array)
+  finite = dtype is np.bool_ or np.isfinite(array).all()
   return None if finite else "holds NaN or infinity"
