@@ -251,6 +251,7 @@ def test_malformed_pickles(tmp_path, body):
     ((1,), (1,), 6),
     ((2,), (2**62,), 0),
     ((2, 2), (2**63, 2**63), 0),
+    ((2**100_000,), (0,), 0),
     ((3,), (-1,), 2),
     ((-1,), (1,), 0),
     ((2,), (1,), -1),
@@ -319,6 +320,12 @@ def test_bombs(tmp_path):
   pairs = b"](" + shared + ONE + b"\x86e"
   attack = call(name("collections", "OrderedDict"), pairs)
   _refused(archive(tmp_path / "pairs.pt", attack), "positional argument")
+  # A long name above many others, and sizes whose product is a long number.
+  inner = b"}(" + b"".join(text(f"{i}") + ONE for i in range(2000)) + b"u"
+  named = b"}" + text("n" * 100_000) + inner + b"s"
+  _refused(archive(tmp_path / "names.pt", named), "nested without end")
+  long = table(x=tensor(FLOATS, (2**40,) * 65, (0,) * 65))
+  _refused(archive(tmp_path / "dims.pt", long), "malformed tensor")
   # A memo index that would make the unpickler allocate 32 GB.
   memo = table(x=ONE) + b"r\xff\xff\xff\xff"
   _refused(archive(tmp_path / "memo.pt", memo), "memo index")

@@ -33,6 +33,8 @@ _MAX_PICKLE_BYTES = 2**24
 _MAX_NODES = 10**6
 _MAX_DEPTH = 100
 _MAX_KEY_PARTS = 1000
+# Of a tensor, as NumPy's; and characters of all names with those above them.
+_MAX_DIMS, _MAX_NAMES = 64, 10**8
 
 
 def read_state_dict(path) -> dict[str, np.ndarray]:
@@ -238,9 +240,9 @@ class _Unpickler(pickle.Unpickler):
 def _rebuild_tensor(storage, offset, size, stride, *_):
   """Make a strided view, sure that it stays inside its storage."""
   numbers = (offset, *size, *stride)
-  if type(storage) is not _Storage or len(size) != len(stride):
+  if type(storage) is not _Storage or not len(size) == len(stride) <= _MAX_DIMS:
     raise pickle.UnpicklingError("a malformed tensor")
-  if any(type(n) is not int or n < 0 for n in numbers):
+  if any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
     raise pickle.UnpicklingError("a tensor with odd sizes or strides")
   array, count = storage.array, math.prod(size)
   last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
@@ -278,7 +280,7 @@ _KNOWN = {
 
 def _tensors(root) -> dict[str, np.ndarray]:
   """Walk dicts and modules, which may share parts or hold each other."""
-  found, left, seen = {}, [("", root, 0)], 1
+  found, left, seen, written = {}, [("", root, 0)], 1, 0
   while left:
     prefix, node, depth = left.pop()
     if type(node) is _Module:
@@ -287,7 +289,8 @@ def _tensors(root) -> dict[str, np.ndarray]:
       found[prefix.removesuffix(".")] = node.array
     elif isinstance(node, dict):
       seen += len(node)
-      if seen > _MAX_NODES or depth > _MAX_DEPTH:
+      written += sum(len(prefix) + len(str(name)) for name in node)
+      if seen > _MAX_NODES or depth > _MAX_DEPTH or written > _MAX_NAMES:
         raise ValueError("its containers are nested without end")
       left.extend(  # reversed, so that the file's order comes out
         (f"{prefix}{name}.", child, depth + 1)
