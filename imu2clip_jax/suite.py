@@ -46,6 +46,7 @@ _SIZES = {
     "encoder.rate_hz": 200.0,
   },
   "i2c": {"encoder.width": 24},
+  "i2c_head": {"encoder.width": 24},
 }
 # What the comparison is about; the other encoders run once.
 _SEEDED = ("official", "official_swapped", "i2c")

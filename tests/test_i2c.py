@@ -15,9 +15,12 @@ from imu2clip_jax.models import encoders, i2c
 DIM = 16
 
 
+both = pytest.mark.parametrize("preset", i2c.PRESETS)
+
+
 @functools.cache
-def encoder():
-  made = encoders.build("i2c", DIM, width=8)
+def encoder(preset="i2c"):
+  made = encoders.build(preset, DIM, width=8)
   apply = jax.jit(made.apply, static_argnames="normalize")
   return made, made.init(jax.random.key(0), 250), apply
 
@@ -33,8 +36,9 @@ def windows(batch=4, time=250, seed=0):
   return imu.astype(np.float32)
 
 
-def test_gives_unit_rows_and_gradients_to_every_parameter():
-  made, params, apply = encoder()
+@both
+def test_gives_unit_rows_and_gradients_to_every_parameter(preset):
+  made, params, apply = encoder(preset)
   x = apply(params, windows())
   assert x.shape == (4, DIM)
   assert x.dtype == jnp.float32
@@ -48,14 +52,16 @@ def test_gives_unit_rows_and_gradients_to_every_parameter():
     assert np.abs(g).max() > 0, path
 
 
-def test_costs_less_than_twice_the_papers_encoder():
+@both
+def test_costs_less_than_twice_the_papers_encoder(preset):
   paper = encoders.build("paper", 512)
-  ours = encoders.build("i2c", 512)
+  ours = encoders.build(preset, 512)
   assert ours.flops(250) <= 2 * paper.flops(1000)
 
 
-def test_a_padded_window_gives_what_it_gives_alone():
-  _, params, apply = encoder()
+@both
+def test_a_padded_window_gives_what_it_gives_alone(preset):
+  _, params, apply = encoder(preset)
   imu = windows(3)
   lengths = np.array([250, 187, 100])
   mask = np.arange(250) < lengths[:, None]
@@ -66,9 +72,10 @@ def test_a_padded_window_gives_what_it_gives_alone():
     np.testing.assert_allclose(together[i], alone[0], atol=2e-5)
 
 
+@both
 @pytest.mark.parametrize("sensor", [0, 1])
-def test_a_missing_sensor_is_never_read(sensor):
-  made, params, apply = encoder()
+def test_a_missing_sensor_is_never_read(sensor, preset):
+  made, params, apply = encoder(preset)
   imu, measured = windows(), np.ones((4, 2), bool)
   measured[:, sensor] = False
   other = imu.copy()
@@ -90,6 +97,26 @@ def test_heading_does_not_show():
   np.testing.assert_allclose(
     apply(params, turned), apply(params, imu), atol=1e-4
   )
+
+
+def test_where_the_head_points_shows():
+  _, params, apply = encoder("i2c_head")
+  imu = windows()
+  other = imu * np.array([-1, -1, 1, -1, -1, 1], np.float32)
+  assert np.abs(apply(params, other) - apply(params, imu)).max() > 0.05
+
+
+def test_leaning_is_read_in_the_middle_of_what_is_real():
+  x = np.zeros((2, 200, 6), np.float32)
+  x[0, 95:105, 1] = 2.0
+  x[1, 45:55, 1] = 2.0
+  lengths = jnp.asarray([200, 100])
+  found = np.asarray(i2c.lean_and_turn(jnp.asarray(x), lengths))
+  assert (found[:, 1] > 0.5).all()
+  assert not found[:, [0, 2, 3, 4, 5]].any()
+  x[1, 45:55, 1], x[1, 95:, 1] = 0.0, 2.0
+  found = np.asarray(i2c.lean_and_turn(jnp.asarray(x), lengths))
+  assert abs(found[1, 1]) < 1e-3
 
 
 @pytest.mark.parametrize("degrees", [0, 60, 120, 179.9, 180])

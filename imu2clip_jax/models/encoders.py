@@ -34,7 +34,7 @@ def from_config(options, embed_dim: int, dtype="float32") -> Encoder:
   Args:
     options: has `preset`, `rate_hz`, `hidden`, `width` and `activation`; the
       baselines have sizes of their own and read the first two only, `i2c`
-      reads `width` too.
+      and `i2c_head` read `width` too.
     embed_dim: D, the teacher's width.
     dtype: of the products; parameters stay float32.
 

@@ -1,6 +1,6 @@
-"""Our own IMU encoder, `i2c`: posture, rhythm, energy and shape of a motion.
+"""Our own IMU encoders: posture, rhythm, energy and shape of a motion.
 
-Four things that the paper's form loses are kept:
+`i2c` keeps four things that the paper's form loses:
 
 * Orientation. Signals are turned until the window's mean acceleration points
   up. Of the heading that is then left, nothing shows: horizontal signals are
@@ -12,6 +12,10 @@ Four things that the paper's form loses are kept:
   for small motions and a signed logarithm for large ones.
 * Rhythm and energy. Mean, spread and peak of every feature over the window, of
   learned filters at three time scales and of the energies of frequency bands.
+
+`i2c_head` is for sensors that all face forward, as in the head frame: it also
+sees which way horizontal motion goes, and how the wearer leans and turns in the
+middle of the window, where its frame is.
 """
 
 import math
@@ -25,7 +29,7 @@ from imu2clip_jax.models.blocks import ACTIVATIONS, dense, layer_norm
 from imu2clip_jax.models.imu_encoder import Encoder
 from imu2clip_jax.models.signal_layers import Conv, time_mask
 
-PRESETS = ("i2c",)
+PRESETS = ("i2c", "i2c_head")
 
 # The kernels, frames and bands below are in samples at about this rate.
 RATE_HZ = 50.0
@@ -39,6 +43,9 @@ _CALM_ACCEL, _CALM_GYRO = 0.1, 0.02
 # Below this mean acceleration, m/s², there is no telling what is up.
 _WEIGHTLESS = 1.0
 _MIN_SQUARE = 1e-6
+# The middle of a window, as a spread around it in lengths of the window; where
+# leaning, m/s², and turning, rad/s, are bent.
+_MIDDLE, _LEAN, _TURN = 0.08, 0.5, 0.1
 
 
 def build(
@@ -49,10 +56,10 @@ def build(
   width: int = 32,
   dtype: jnp.dtype = jnp.float32,
 ) -> Encoder:
-  """Make the encoder `i2c`.
+  """Make the encoder `i2c` or `i2c_head`.
 
   Args:
-    preset: "i2c".
+    preset: which of them.
     embed_dim: D, the teacher's width.
     rate_hz: sampling rate of the windows. The filters are sized for 50 Hz,
       which holds all of human motion; other rates work, with other bands.
@@ -72,7 +79,12 @@ def build(
     if not (value > 0 and math.isfinite(value)):
       raise ValueError(f"{name} is {value}, expected more than 0")
   return Encoder(
-    preset, I2c(width, dtype), embed_dim, rate_hz, _FRAME, dtype=dtype
+    preset,
+    I2c(width, preset == "i2c_head", dtype),
+    embed_dim,
+    rate_hz,
+    _FRAME,
+    dtype=dtype,
   )
 
 
@@ -80,6 +92,7 @@ class I2c(nn.Module):
   """Gravity alignment -> filters and band energies -> pooling -> mixing."""
 
   width: int
+  forward: bool = False
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -106,6 +119,8 @@ class I2c(nn.Module):
     ]
     # The norms take the amount of energy away; here it stays.
     parts += [energy, 2 * posture]
+    if self.forward:
+      parts.append(lean_and_turn(x, lengths))
     x = jnp.concatenate([part.astype(self.dtype) for part in parts], -1)
     for i in range(2):
       x = gelu(dense(8 * self.width, f"mix_{i}", self.dtype)(x))
@@ -119,8 +134,13 @@ class I2c(nn.Module):
       inside = slice(margin, upward.shape[1] - margin)
       conv = Conv(self.width // 2, kernel, stride=_STRIDE, name=f"up_{i}")
       out.append(ACTIVATIONS["gelu"](conv(upward[:, inside])))
+      flat = level[:, inside]
       conv = LevelConv(self.width, kernel, _STRIDE, name=f"level_{i}")
-      out.append(conv(level[:, inside]))
+      out.append(conv(flat))
+      if self.forward:
+        conv = Conv(self.width // 2, kernel, stride=_STRIDE, name=f"ahead_{i}")
+        flat = flat.reshape(*flat.shape[:2], -1)
+        out.append(ACTIVATIONS["gelu"](conv(flat)))
     return jnp.concatenate(out, -1)
 
 
@@ -206,6 +226,28 @@ def upright(x: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
   turned = turned - weight * jnp.asarray([[[0, 0, 1, 0, 0, 0]]])
   posture = jnp.where(known[:, None], jnp.concatenate([up, jnp.abs(up)], 1), 0)
   return jnp.where(real, turned, 0), posture
+
+
+def lean_and_turn(x: jax.Array, lengths: jax.Array) -> jax.Array:
+  """Say how a wearer leans and turns in the middle of a window.
+
+  Args:
+    x: [B, T, 6] from `upright`.
+    lengths: int32 [B], real samples.
+
+  Returns:
+    [B, 6]: acceleration, in which leaning away from the mean posture shows, and
+    angular rate, both bent.
+  """
+  place = (jnp.arange(x.shape[1])[None] + 0.5) / jnp.maximum(lengths, 1)[
+    :, None
+  ]
+  weight = jnp.exp(-(((place - 0.5) / _MIDDLE) ** 2))
+  weight = jnp.where(time_mask(lengths, x.shape[1]), weight, 0)
+  weight = weight / jnp.maximum(weight.sum(1, keepdims=True), _MIN_SQUARE)
+  middle = (x * weight[:, :, None]).sum(1)
+  bend = jnp.repeat(jnp.asarray([_LEAN, _TURN]), 3)
+  return jnp.arcsinh(middle / bend[None])
 
 
 def compress(x: jax.Array) -> tuple[jax.Array, jax.Array]:
