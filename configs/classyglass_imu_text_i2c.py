@@ -23,7 +23,8 @@ folds) that was 0.723 / 0.731, adapted 0.752 / 0.765, agreed 0.771 / 0.782. For
 'test_wearers=[]' and 'validation_wearers=[]', may be trained along,
 --config.data.mixture_dirs="('data/cg_1a',)": 0.545 / 0.546 / 0.558; adapted
 0.555 / 0.576, agreed 0.585 / 0.609. With --config.encoder.preset=i2c_head:
-0.550 / 0.557 / 0.577; adapted 0.565 / 0.577, agreed 0.592 / 0.601.
+0.629 / 0.630 / 0.650 and 0.550 / 0.557 / 0.577; adapted 0.676 / 0.684 and
+0.565 / 0.577, agreed 0.698 / 0.709 and 0.592 / 0.601.
 """
 
 from imu2clip_jax import config
