@@ -268,8 +268,7 @@ def _state(path):
     above = path.parents
     files |= {folder / name for folder in above for name in _TABLES}
     files = sorted(p for p in files if p.is_file())
-  stats = [(str(p), p.stat()) for p in files]
-  return [[name, s.st_size, s.st_mtime_ns] for name, s in stats]
+  return [folders.state(file) for file in files]
 
 
 def _digest(what):

@@ -216,8 +216,7 @@ def _demo_config(workdir):
 
 
 def _look(config):
-  """What the data is, for a run's files too, what it cannot show, and the
-  variants that it can."""
+  """What the data is, its run.json, what it lacks, the variants it allows."""
   cache_dir = embed.ensure_cache(config)
   train = cache.open_split(cache_dir, config.data.train_split)
   holds = {

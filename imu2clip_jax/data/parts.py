@@ -25,6 +25,7 @@ import numpy as np
 import tqdm
 
 from imu2clip_jax.data import sync, windows
+from imu2clip_jax.recordings import folders
 from imu2clip_jax.recordings import recording as recording_lib
 
 SPLITS = ("train", "validation", "test")
@@ -243,7 +244,7 @@ def part_path(folder: pathlib.Path, entry: recording_lib.Entry) -> pathlib.Path:
   Any id becomes a safe file name. Other arguments of its opener, or another
   size or time of one of its files, make it another part.
   """
-  files = [_state(file) for file in entry.files]
+  files = [folders.state(file) for file in entry.files]
   made_from = json.dumps([entry.recording_id, _facts(entry.open), files])
   name = hashlib.sha256(made_from.encode()).hexdigest()[:32]
   return pathlib.Path(folder) / f"{name}.npz"
@@ -262,15 +263,6 @@ def _facts(value):
   if callable(value):
     return value.__qualname__
   return repr(value)
-
-
-def _state(file):
-  """Return name, size and time of a file that may be missing; JSON."""
-  try:
-    stat = os.stat(file)
-  except OSError:
-    return [str(file), None, None]
-  return [str(file), stat.st_size, stat.st_mtime_ns]
 
 
 def _cut(entry, options):

@@ -1,4 +1,4 @@
-"""What lies below a folder of recordings, behind links too."""
+"""What lies below a folder of recordings, behind links too; has it changed?"""
 
 import os
 import pathlib
@@ -36,3 +36,12 @@ def walk(
       inside = [folder / subfolder for subfolder in subfolders]
       waiting += [path for path in inside if path.is_symlink()]
   return sorted(found)
+
+
+def state(file: str | os.PathLike) -> list:
+  """Return name, size and time of a file that may be missing; JSON."""
+  try:
+    stat = os.stat(file)
+  except OSError:
+    return [str(file), None, None]
+  return [str(file), stat.st_size, stat.st_mtime_ns]
