@@ -120,8 +120,9 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
     rate_hz: rate of the grid.
 
   Returns:
-    The grid over all samples of both sensors. A sensor without one usable
-    sample is zero there and nowhere real.
+    The grid over all samples of both sensors, from the index nearest to the
+    first of them on. A sensor without one usable sample is zero there and
+    nowhere real.
 
   Raises:
     ValueError: neither sensor has a usable sample, or a rate of 0 or less.
@@ -132,7 +133,8 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
   spans = [(t[0], t[-1] + step_s) for _, t, _, step_s in sensors if len(t)]
   if not spans:
     raise ValueError("no usable IMU sample: every stamp or value is NaN")
-  first = math.ceil(min(s[0] for s in spans) * rate_hz - 1e-6)
+  # The nearest, as in `cut`: a window from the first sample on lies inside.
+  first = round(min(s[0] for s in spans) * rate_hz)
   last = math.ceil(max(s[1] for s in spans) * rate_hz - 1e-6)
   count = max(last - first, 1)
   real = np.zeros((2, count), bool).T
@@ -199,14 +201,12 @@ def cut(grid: Grid, starts_s, window_s: float):
   num_samples = samples_in(window_s, grid.rate_hz)
   index = np.rint(np.asarray(starts_s, np.float64) * grid.rate_hz)
   index = index.astype(np.int64) - grid.first
-  size = len(grid.imu)
-  total = np.zeros((2, size + 1), np.int32)
-  np.cumsum(grid.real.T, axis=1, out=total[:, 1:])
-  ends = np.clip(index + num_samples, 0, size)
-  coverage = (total[:, ends] - total[:, np.clip(index, 0, size)]) / num_samples
+  inside = np.clip([index, index + num_samples], 0, len(grid.imu))
+  missing = [np.flatnonzero(~real) for real in grid.real.T]
+  real = np.diff([inside - np.searchsorted(m, inside) for m in missing], axis=1)
   windows = _slices(grid.imu, index, num_samples)
   starts = (index + grid.first) / grid.rate_hz
-  return starts, windows, np.ascontiguousarray(coverage.T)
+  return starts, windows, real[:, 0].T / num_samples
 
 
 def _slices(signal, begin, length):

@@ -20,7 +20,7 @@ _HOLE_STEPS = 2.5
 # Samples a polynomial goes through.
 NODES = 8
 # Numbers that stay in a core's cache, and what the low-pass filter leaves.
-_BLOCK, _ATTENUATION_DB = 128 << 10, 60
+_BLOCK, _ATTENUATION_DB = 112 << 10, 60
 
 
 def resample(
@@ -33,12 +33,13 @@ def resample(
 ):
   """Put clean samples on the grid times (first + k) / rate_hz.
 
-  The polynomial through the eight nearest samples is read at the grid's rate,
-  or, where the source is more than 5 % faster, at the whole multiple of it that
-  reaches the source's rate and then low-pass filtered: a Kaiser filter without
-  delay, flat to 0.1 % up to 0.8 of the new Nyquist frequency and 60 dB down
-  above it. The typical step tells the source's rate: of a stretch that was
-  sampled faster, what lies above the new Nyquist frequency is folded down.
+  A polynomial through the eight nearest samples (where stamps jitter, now and
+  then those one further on) is read at the grid's rate, or, where the source is
+  more than 5 % faster, at the whole multiple of it that reaches the source's
+  rate and then low-pass filtered: a Kaiser filter without delay, flat to 0.1 %
+  up to 0.8 of the new Nyquist frequency and 60 dB down above it. The typical
+  step tells the source's rate: of a stretch that was sampled faster, what lies
+  above the new Nyquist frequency is folded down.
 
   Args:
     t_s: [N] strictly increasing seconds, N >= 1 (see `stamps.clean`).
@@ -57,6 +58,7 @@ def resample(
   """
   step_s = stamps.typical_step(t_s) if step_s is None else step_s
   factor, reach = filter_reach(step_s, rate_hz)
+  steps = np.diff(t_s)
   fine = _interpolate(
     t_s,
     values if isinstance(values, list) else [values],
@@ -64,6 +66,7 @@ def resample(
     (num_samples - 1) * factor + 1 + 2 * reach,
     factor * rate_hz,
     step_s,
+    _far_from_holes(steps, step_s),
   )
   if factor > 1:
     beta = signal.kaiser_beta(_ATTENUATION_DB)
@@ -71,7 +74,8 @@ def resample(
     fine = signal.upfirdn(kernel.astype(np.float32), fine.T, down=factor).T
     skip = 2 * reach // factor
     fine = fine[skip : skip + num_samples]
-  return fine, _real(t_s, rate_hz, first, num_samples, step_s)
+  gaps = np.flatnonzero(steps > max(_GAP_S, _GAP_STEPS * step_s))
+  return fine, _real(t_s, gaps, rate_hz, first, num_samples, step_s)
 
 
 def filter_reach(step_s: float, rate_hz: float) -> tuple[int, int]:
@@ -96,35 +100,32 @@ def filter_reach(step_s: float, rate_hz: float) -> tuple[int, int]:
   return factor, math.ceil(taps / 2 / factor) * factor
 
 
-def _interpolate(t_s, parts, first, count, rate_hz, step_s):
+def _interpolate(t_s, parts, first, count, rate_hz, step_s, smooth):
   """Read parts [N, C] at (first + k) / rate_hz, as float32 [count, sum of C].
 
   Block by block, so that a core's cache holds what is worked on and no copy of
-  a whole recording is made.
+  a whole recording is made. `smooth` is of `_far_from_holes`.
   """
   parts = [values.T for values in parts]
   channels = sum(len(part) for part in parts)
   out = np.empty((count, channels), np.float32)
-  smooth = _far_from_holes(t_s, step_s)
   size = max(_BLOCK // channels, 64)
   stop = 0
   for begin in range(0, len(smooth), size):
     end = min(begin + size, len(smooth))
-    # The first output after each sample.
-    own = np.ceil(t_s[begin : end + 1] * rate_hz - first)
-    own = np.clip(own, 0, count).astype(np.int64)
+    own = _first_outputs(t_s, smooth, begin, end, rate_hz, first)
+    own = own.clip(0, count)
     if begin == 0:
       out[: own[0]] = np.concatenate([part[:, 0] for part in parts])
     if own[0] < own[-1]:
-      nodes_t = _around(t_s, begin, end)
-      zero_s = nodes_t[0]
-      at_s = (first + np.arange(own[0], own[-1])) / rate_hz
+      at_s = (first + own[:-1]) / rate_hz
       _read(
-        (nodes_t - zero_s) / step_s,
+        _in_steps(np.diff(_around(t_s, begin, end)), step_s),
         _side_by_side([_around(part, begin, end) for part in parts]),
-        own - own[0],
         smooth[begin:end],
-        (at_s - zero_s) / step_s,
+        own - own[0],
+        _in_steps(at_s - t_s[begin:end], step_s),
+        1 / (rate_hz * step_s),
         out[own[0] : own[-1]],
       )
     stop = own[-1]
@@ -132,15 +133,33 @@ def _interpolate(t_s, parts, first, count, rate_hz, step_s):
   return out
 
 
+def _first_outputs(t_s, smooth, begin, end, rate_hz, first):
+  """Return the first output of intervals `begin` to `end`, and that behind.
+
+  An interval owns the outputs from its left sample on. Where stamps jitter
+  about the grid's rate, some own two beside ones that own none: these take one.
+  Read from a neighbour's polynomial it is hardly less exact, and it costs as
+  little as the others.
+  """
+  # One more to either side, so that blocks do not matter.
+  low, high = max(begin - 1, 0), min(end + 1, len(smooth))
+  own = np.ceil(t_s[low : high + 1] * rate_hz - first).astype(np.int64)
+  owned, smooth = np.diff(own), smooth[low:high]
+  several, none = smooth & (owned > 1), smooth & (owned == 0)
+  own[1:-1] += none[:-1] & several[1:]
+  own[1:-1] -= several[:-1] & none[1:]
+  return own[begin - low : end + 1 - low]
+
+
 def _side_by_side(parts):
   return np.concatenate(parts, dtype=np.float32, casting="same_kind")
 
 
-def _far_from_holes(t_s, step_s):
+def _far_from_holes(steps, step_s):
   """Say for the N - 1 intervals whether a polynomial may be read there."""
-  hole = np.diff(t_s) > _HOLE_STEPS * step_s
-  if len(t_s) < NODES // 2 or not hole.any():
-    return np.full(len(hole), len(t_s) >= NODES // 2)
+  hole = steps > _HOLE_STEPS * step_s
+  if len(steps) < NODES // 2 - 1 or not hole.any():
+    return np.full(len(hole), len(steps) >= NODES // 2 - 1)
   near = np.pad(hole, NODES // 2 - 1, "symmetric")
   return ~np.lib.stride_tricks.sliding_window_view(near, NODES - 1).any(axis=1)
 
@@ -161,7 +180,11 @@ def _around(samples, begin, end):
   return np.pad(inside, width, "reflect", reflect_type="odd")
 
 
-def _read(t, values, edges, smooth, at, out):
+def _in_steps(durations_s, step_s):
+  return (durations_s / step_s).astype(np.float32)
+
+
+def _read(steps, values, smooth, edges, past, pace, out):
   """Interpolate in n intervals, each at the outputs that it owns.
 
   In a smooth interval the polynomial through `NODES` / 2 samples to either side
@@ -169,71 +192,75 @@ def _read(t, values, edges, smooth, at, out):
   output, that of each is read beside the others', without indices.
 
   Args:
-    t: [n + NODES - 1] stamps in typical steps; interval i's nodes are those
-      from i on.
+    steps: [n + NODES - 2] float32 from sample to sample, in typical steps;
+      interval i's nodes are those from i on.
     values: [C, n + NODES - 1] float32.
-    edges: [n + 1] first output of each interval.
     smooth: [n] bool.
-    at: [K] times of the outputs, in typical steps.
+    edges: [n + 1] first output of each interval.
+    past: [n] float32, how far behind the interval's left sample its first
+      output lies, in typical steps; where it owns none, the next one's.
+    pace: typical steps from one output to the next.
     out: [K, C] float32, written.
   """
   count, owned = len(smooth), np.diff(edges)
-  left = np.repeat(np.arange(count), owned)
+  interval = np.repeat(np.arange(count), owned)
   if smooth.any():
     with np.errstate(all="ignore"):  # across holes, where nothing is used
-      nodes_t = np.lib.stride_tricks.sliding_window_view(t, count)
-      scale = _scale(t)
-      # The first output of each; one that owns none takes the next one's.
-      own = at[np.minimum(edges[:-1], len(at) - 1)]
-      away = np.empty((NODES, count), np.float32)
-      np.subtract(own, nodes_t, out=away, casting="same_kind")
+      scale, away = _distances(steps, past)
       nodes = [values[:, j : j + count] for j in range(NODES)]
-      found = _combine(scale, away, nodes)
-      found = np.ascontiguousarray(found.T)
-      np.take(found, left, axis=0, out=out, mode="clip")
+      found = np.ascontiguousarray(_combine(scale, away, nodes).T)
+      np.take(found, interval, axis=0, out=out, mode="clip")
       # The second output of those that own two, and so on.
-      owned = np.where(smooth, owned, 0)
-      for nth in range(1, owned.max()):
-        rows = np.flatnonzero(owned > nth)
-        index = edges[rows] + nth
-        places = rows + np.arange(NODES)[:, None]
-        nodes = np.take(values, places, axis=1, mode="clip").swapaxes(0, 1)
-        away = (at[index] - t[places]).astype(np.float32)
-        out[index] = _combine(scale[:, rows], away, nodes).T
+      for nth in range(1, owned.max(where=smooth, initial=0)):
+        rows = np.flatnonzero((owned > nth) & smooth)
+        nodes = [values[:, rows + j] for j in range(NODES)]
+        later = away[:, rows] + np.float32(nth * pace)
+        out[edges[rows] + nth] = _combine(scale[:, rows], later, nodes).T
   if not smooth.all():
-    index = np.flatnonzero(~smooth[left])
-    left = left[index] + NODES // 2 - 1
-    share = ((at[index] - t[left]) / (t[left + 1] - t[left])).astype(np.float32)
+    index = np.flatnonzero(~smooth[interval])
+    interval = interval[index]
+    left = interval + NODES // 2 - 1
+    share = past[interval] + pace * (index - edges[interval])
+    share = (share / steps[left]).astype(np.float32)
     line = (1 - share) * values[:, left] + share * values[:, left + 1]
     out[index] = line.T
 
 
-def _scale(t):
-  """Return [NODES, n]: node j's 1 / prod(t_j - t_m) over the other nodes m."""
-  # Products of the distances to the q stamps before and after each stamp.
-  before = after = [np.ones(len(t), np.float32)]
+def _distances(steps, past):
+  """Return (scale, away), both [NODES, n] float32: of node j
+  1 / prod(t_j - t_m) over the other nodes m, and at - t_j."""
+  count, left = len(past), NODES // 2 - 1
+  scale, away = np.empty((2, NODES, count), np.float32)
+  away[left] = past
+  # Products of the distances to the q samples before and after each sample.
+  before = after = [np.ones(len(steps) + 1, np.float32)]
+  distance = steps
   for lag in range(1, NODES):
-    distance = (t[lag:] - t[:-lag]).astype(np.float32)
     before = [*before, before[-1][1:] * distance]
     after = [*after, after[-1][:-1] * distance]
-  count = len(after[-1])
-  scale = np.empty((NODES, count), np.float32)
+    if lag <= left:
+      np.add(past, distance[left - lag :][:count], out=away[left - lag])
+    if left + lag < NODES:
+      np.subtract(past, distance[left:][:count], out=away[left + lag])
+    distance = distance[:-1] + steps[lag:]
   for j in range(NODES):
     spread = before[j][:count] * after[-1 - j][j:]
     np.divide((-1) ** (NODES - 1 - j), spread, out=scale[j])
-  return scale
+  return scale, away
 
 
 def _combine(scale, away, nodes):
   """Return Lagrange's polynomials [C, n]: the sum over the nodes j of
   nodes[j] * scale[j] * prod(away[m]) over the other nodes m."""
-  weights = scale.copy()
-  for order in (range(NODES), range(NODES - 1, -1, -1)):
-    first, *others = order
-    product = away[first].copy()
-    for j in others:
-      weights[j] *= product
-      product *= away[j]
+  weights = np.empty_like(away)
+  weights[0] = 1
+  for j in range(1, NODES):
+    np.multiply(weights[j - 1], away[j - 1], out=weights[j])
+  after = away[-1].copy()
+  for j in range(NODES - 2, -1, -1):
+    weights[j] *= after
+    after *= away[j]
+  weights *= scale
   total = weights[0] * nodes[0]
   term = np.empty_like(total)
   for weight, node in zip(weights[1:], nodes[1:], strict=True):
@@ -241,18 +268,13 @@ def _combine(scale, away, nodes):
   return total
 
 
-def _longest_step(step_s):
-  return max(_GAP_S, _GAP_STEPS * step_s)
-
-
-def _real(t_s, rate_hz, first, count, step_s):
+def _real(t_s, gaps, rate_hz, first, count, step_s):
   """Say which of the grid times lie in a run of samples, or a step beside."""
   near_s = 1e-9 + (1 + 1e-6) * step_s  # grid times are rounded, stamps are too
-  gaps = np.flatnonzero(np.diff(t_s) > _longest_step(step_s))
   begin_s = t_s[np.append(0, gaps + 1)] - near_s
   end_s = t_s[np.append(gaps, len(t_s) - 1)] + near_s
-  change = np.zeros(count + 1, np.int32)
-  for times_s, step in ((begin_s, 1), (end_s, -1)):
-    index = np.clip(np.ceil(times_s * rate_hz - first), 0, count)
-    np.add.at(change, index.astype(np.int64), step)
-  return np.cumsum(change[:-1]) > 0
+  real = np.zeros(count, bool)
+  runs = np.ceil(np.stack([begin_s, end_s], axis=1) * rate_hz - first)
+  for begin, end in np.clip(runs, 0, count).astype(np.int64).tolist():
+    real[begin:end] = True
+  return real

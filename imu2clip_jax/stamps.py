@@ -68,8 +68,10 @@ def clean_together(
     t_s, parts = taken(keep)
   if not len(t_s):
     return t_s, parts, 0.0
-  if (t_s[1:] < t_s[:-1]).any():
+  steps_s = np.diff(t_s)
+  if steps_s.min(initial=0) < 0:
     t_s, parts = taken(np.argsort(t_s, kind="stable"))
+    steps_s = np.diff(t_s)
   if t_s[-1] - t_s[0] > _FAR_S:
     near = _near_the_others(t_s)
     if not near.all():
@@ -80,8 +82,9 @@ def clean_together(
         stacklevel=2,
       )
       t_s, parts = taken(near)
-  step_s = typical_step(t_s)
-  if (np.diff(t_s) > _SAME_SHARE * step_s).all():
+      steps_s = np.diff(t_s)
+  step_s = _typical(steps_s)
+  if steps_s.min(initial=np.inf) > _SAME_SHARE * step_s:
     return t_s, parts, step_s
   first = _one_sample_each(t_s, step_s)
   count = np.diff(first, append=len(t_s))
@@ -132,20 +135,17 @@ def typical_step(t_s) -> float:
   >>> typical_step(np.array([0.0, 0.25, 0.25, 0.5, 9.0]))
   0.25
   """
-  steps = np.diff(t_s)
-  if not (steps > 0).all():
+  return _typical(np.diff(t_s))
+
+
+def _typical(steps):
+  """Return the median of the positive ones; may put them in another order."""
+  if steps.min(initial=np.inf) <= 0:
     steps = steps[steps > 0]
   if not steps.size:
     return 0.0
-  # As np.median, in a third of the time: of many steps only those near the
-  # median of a few are put in order.
-  places = np.array([(steps.size - 1) // 2, steps.size // 2])
-  few = np.sort(steps[::64])
-  margin = len(few) * 2 // 5
-  least, most = few[margin], few[-1 - margin]
-  near = steps[(least <= steps) & (steps <= most)]
-  before = np.count_nonzero(steps < least)
-  if before <= places[0] and places[1] < before + near.size:
-    steps, places = near, places - before
-  steps.partition(places)
-  return float(steps[places].mean())
+  # As np.median, which asks for two places at once, several times slower.
+  middle = steps.size // 2
+  steps.partition(middle)
+  below = steps[middle] if steps.size % 2 else steps[:middle].max()
+  return float((below + steps[middle]) / 2)

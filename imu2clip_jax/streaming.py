@@ -282,7 +282,7 @@ class ImuStream:
     wanted = np.arange(first, first + self._num_samples)
     # The grid's ends: beyond them it is repeated, and not real.
     end_s = t_s[-1] + stamps.typical_step(t_s)
-    begin, end = (math.ceil(s * rate_hz - 1e-6) for s in (t_s[0], end_s))
+    begin, end = round(t_s[0] * rate_hz), math.ceil(end_s * rate_hz - 1e-6)
     rows = np.clip(wanted, begin, max(end - 1, begin))
     values, real = resampling.resample(
       t_s, imu, rate_hz, int(rows[0]), int(rows[-1] - rows[0]) + 1
