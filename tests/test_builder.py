@@ -280,6 +280,7 @@ def test_wrong_units_are_noticed():
     {"rate_hz": -1.0},
     {"rate_hz": float("inf")},
     {"stride_s": float("nan")},
+    {"train_stride_s": -1.0},
     {"rule": "random"},
     {"min_coverage": 1.5},
     {"num_frames": -1},
@@ -503,9 +504,9 @@ def test_a_part_is_named_after_all_that_it_is_made_from(tmp_path):
   file, other = tmp_path / "x.csv", tmp_path / "y.csv"
   file.write_text("1")
 
-  def name(*args, files=(file, other), **options):
+  def name(*args, files=(file, other), split="train", **options):
     opener = functools.partial(from_file, *args, **options)
-    found = dataclasses.replace(entry("r", "w", "train", opener), files=files)
+    found = dataclasses.replace(entry("r", "w", split, opener), files=files)
     return parts.part_path(tmp_path, found)
 
   texts = [(0.0, 1.0, "walks")]
@@ -516,6 +517,7 @@ def test_a_part_is_named_after_all_that_it_is_made_from(tmp_path):
     name(file, 1.0, texts=texts),
     name(file, np.eye(2)),
     name(file, 1.0, files=(file,)),
+    name(file, 1.0, split="test"),
   ]
   assert name(file, 1.0) == seen[0]
   assert name(file, 1.0, texts=[tuple(t) for t in texts]) == seen[3]
@@ -643,6 +645,23 @@ def test_an_equal_build_is_reused_and_another_is_refused(tmp_path):
   other = dataclasses.replace(OPTIONS, stride_s=1.0)
   with pytest.raises(ValueError, match=r"already built with stride_s = 2\.0"):
     build(tmp_path, options=other, about=about)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_windows_of_training_alone_may_overlap(tmp_path, workers):
+  options = dataclasses.replace(OPTIONS, train_stride_s=0.5)
+  build(tmp_path / "dense", options=options, workers=workers)
+  build(tmp_path / "plain")
+  for split in ("validation", "test"):
+    np.testing.assert_equal(
+      rows(tmp_path / "dense", split), rows(tmp_path / "plain", split)
+    )
+  dense, plain = rows(tmp_path / "dense"), rows(tmp_path / "plain")
+  assert sorted(dense) == sorted(
+    f"{name}@{start}" for name in ("r0", "r1") for start in range(0, 9001, 500)
+  )
+  for name, record in plain.items():
+    np.testing.assert_equal(dense[name], record)
 
 
 def test_one_build_at_a_time(tmp_path):

@@ -241,11 +241,13 @@ def write(
 def part_path(folder: pathlib.Path, entry: recording_lib.Entry) -> pathlib.Path:
   """Return where a recording's part lies.
 
-  Any id becomes a safe file name. Other arguments of its opener, or another
-  size or time of one of its files, make it another part.
+  Any id becomes a safe file name. Another split, other arguments of its opener,
+  or another size or time of one of its files, make it another part.
   """
   files = [folders.state(file) for file in entry.files]
-  made_from = json.dumps([entry.recording_id, _facts(entry.open), files])
+  made_from = json.dumps(
+    [entry.recording_id, entry.split, _facts(entry.open), files]
+  )
   name = hashlib.sha256(made_from.encode()).hexdigest()[:32]
   return pathlib.Path(folder) / f"{name}.npz"
 
@@ -266,6 +268,7 @@ def _facts(value):
 
 
 def _cut(entry, options):
+  options = options.of_split(entry.split)
   try:
     with warnings.catch_warnings(record=True) as heard:
       warnings.simplefilter("always", UserWarning)

@@ -28,6 +28,8 @@ class Options:
   Attributes:
     window_s: length of a window.
     stride_s: step between windows, in rules "stride" and "segment".
+    train_stride_s: that step in split "train"; windows that overlap there are
+      more to learn from. 0 is `stride_s`.
     rate_hz: IMU rate of the windows.
     rule: "stride" over the whole recording; "narration", one window centred on
       each text, clamped at the ends; "segment", inside each label (or text).
@@ -46,6 +48,7 @@ class Options:
 
   window_s: float = 5.0
   stride_s: float = 5.0
+  train_stride_s: float = 0.0
   rate_hz: float = 200.0
   rule: str = "stride"
   num_frames: int = 1
@@ -63,6 +66,11 @@ class Options:
         raise ValueError(
           f"{name} is {getattr(self, name)}, expected more than 0, and finite"
         )
+    if not 0 <= self.train_stride_s < math.inf:
+      raise ValueError(
+        f"train_stride_s is {self.train_stride_s}, expected 0 or more, and "
+        "finite"
+      )
     if self.num_frames < 0:
       raise ValueError(f"num_frames is {self.num_frames}, expected 0 or more")
     if not 0 < self.min_coverage <= 1:
@@ -83,6 +91,12 @@ class Options:
   def num_samples(self) -> int:
     """T, the IMU samples of a window."""
     return imu.samples_in(self.window_s, self.rate_hz)
+
+  def of_split(self, split: str) -> "Options":
+    """Return how the recordings of a split are cut."""
+    if split != "train" or not self.train_stride_s:
+      return self
+    return dataclasses.replace(self, stride_s=self.train_stride_s)
 
 
 @dataclasses.dataclass
