@@ -217,10 +217,10 @@ def decode_frame(record: dict, index: int) -> np.ndarray:
   Raises:
     ValueError: it cannot be decoded; names the window.
   """
+  encoded = io.BytesIO(record["frames"][index])
   try:
-    image = Image.open(io.BytesIO(record["frames"][index]))
-    return np.asarray(image.convert("RGB"))
-  except OSError as error:
+    return np.asarray(Image.open(encoded).convert("RGB"))
+  except Exception as error:  # Pillow raises many kinds for damaged bytes
     raise ValueError(
       f"window {record['window_id']!r}: frame {index} cannot be decoded: "
       f"{error}"

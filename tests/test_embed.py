@@ -1,4 +1,5 @@
 import functools
+import io
 import json
 import time
 import types
@@ -6,6 +7,7 @@ from concurrent import futures
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from imu2clip_jax import embed
 from imu2clip_jax.data import builder, cache, windows
@@ -185,6 +187,28 @@ def test_the_cache_names_its_teacher(data_dir):
     "dim": 4,
     "frames": "mid",
   }
+
+
+def png():
+  buffer = io.BytesIO()
+  Image.new("RGB", (8, 8), (200, 30, 30)).save(buffer, "PNG")
+  return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+  "damaged",
+  [
+    png()[:40],
+    b"no picture",
+    # Pixels of no length: Pillow raises SyntaxError.
+    png()[:33] + bytes(4) + png()[37:],
+  ],
+  ids=["cut off", "no picture", "broken chunk"],
+)
+def test_a_damaged_frame_names_its_window(damaged):
+  record = {"window_id": "anna@2000", "frames": [damaged]}
+  with pytest.raises(ValueError, match=r"'anna@2000': frame 0 cannot be deco"):
+    embed.decode_frame(record, 0)
 
 
 def test_json_is_one_document(workdir, capsys):
