@@ -222,7 +222,7 @@ class Index:
       [int(s.path.name.split("-")[0]) for s in self.segments], default=-1
     )
     path = self.folder / "segments" / _NAME.format(number, key)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    temporary = _hidden(path)
     temporary.mkdir()
     try:
       for name, column in columns.items():
@@ -262,7 +262,7 @@ class Index:
     segment = self.find(key)
     if segment is None:
       raise KeyError(key)
-    hidden = segment.path.with_name(f".{segment.path.name}.tmp{os.getpid()}")
+    hidden = _hidden(segment.path)
     os.rename(segment.path, hidden)
     shutil.rmtree(hidden)
     kept, self.segments = [s for s in self.segments if s is not segment], []
@@ -343,6 +343,14 @@ class Index:
       ]
     rows, scores = zip(*best, strict=True)
     return np.stack(rows), np.stack(scores), total
+
+
+def _hidden(path):
+  """Return a free name beside a segment's that no reader takes for one."""
+  hidden = path.with_name(f".{path.name}.tmp{os.getpid()}")
+  if hidden.exists():
+    shutil.rmtree(hidden)  # left by a killed process that had our number
+  return hidden
 
 
 def _all_or(kept):

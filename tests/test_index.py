@@ -1,5 +1,7 @@
 """Exact search, appending, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -181,6 +183,21 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     append(index, "a", np.ones((2, DIM)))
   assert not list((tmp_path / "segments").iterdir())
   assert len(opened(tmp_path)) == 0
+
+
+def test_what_a_killed_process_of_our_number_left_goes(tmp_path):
+  """In a container the number may be the same every time."""
+  left = tmp_path / "segments" / f".000000-a.tmp{os.getpid()}"
+  index = opened(tmp_path)
+  for change in (
+    lambda: append(index, "a", np.ones((2, DIM))),
+    lambda: index.remove("a"),
+  ):
+    left.mkdir(parents=True)
+    (left / "embeddings.npy").write_bytes(b"half")
+    change()
+    assert not left.exists()
+    assert len(opened(tmp_path)) == len(index)
 
 
 @pytest.mark.parametrize(
