@@ -8,6 +8,7 @@ the columns of `data.cache`, and the cache's meta.json is written last.
 import hashlib
 import io
 import json
+import math
 import pathlib
 import shutil
 import sys
@@ -88,9 +89,14 @@ def write_cache(
 
   Raises:
     FileNotFoundError: no data set there.
-    ValueError: a corrupt record; names it.
+    ValueError: a rate or pooling that cannot be, before anything is written; a
+      corrupt record, which it names.
   """
   info = builder.describe(data_dir)
+  if not 0 < rate_hz < math.inf:
+    raise ValueError(f"rate_hz is {rate_hz:g}, expected more than 0 and finite")
+  imu.samples_in(info["window_s"], rate_hz)  # refuses a rate that is too low
+  video.choose_frames(frames, num_frames=1)  # refuses what it does not know
   identity = {
     "data": info["fingerprint"],
     "teacher": clip.fingerprint,
@@ -318,7 +324,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   elif args.data_dir and args.clip:
     info = builder.describe(args.data_dir)
     clip = teacher_lib.load_clip(args.clip, normalize=args.normalize)
-    rate_hz = args.rate_hz or info["rate_hz"]
+    rate_hz = info["rate_hz"] if args.rate_hz is None else args.rate_hz
     folder = write_cache(args.data_dir, clip, rate_hz, args.frames)
   else:
     raise ValueError("give --workdir, or --data_dir and --clip")

@@ -218,6 +218,26 @@ def test_json_is_one_document(workdir, capsys):
   assert found == {name: meta[name] for name in ("splits", "teacher")}
 
 
+@pytest.mark.parametrize(
+  ("argument", "says"),
+  [
+    ("--rate_hz=0", "rate_hz is 0"),
+    ("--rate_hz=-5", "rate_hz is -5"),
+    ("--rate_hz=inf", "rate_hz is inf"),
+    ("--rate_hz=nan", "rate_hz is nan"),
+    ("--rate_hz=0.1", r"2 s at 0\.1 Hz holds no sample"),
+    ("--frames=foo", "unknown frame pooling 'foo'"),
+  ],
+)
+def test_bad_numbers_leave_nothing(data_dir, monkeypatch, argument, says):
+  clip = fake_clip("0" * 64)
+  monkeypatch.setattr(embed.teacher_lib, "load_clip", lambda *_, **__: clip)
+  before = sorted(data_dir.rglob("*"))
+  with pytest.raises(ValueError, match=says):
+    embed.main([f"--data_dir={data_dir}", "--clip=fake", argument])
+  assert sorted(data_dir.rglob("*")) == before
+
+
 def test_bad_arguments_are_one_clear_error(tmp_path):
   with pytest.raises(ValueError, match="--workdir, or --data_dir and --clip"):
     embed.main([])
