@@ -2,7 +2,8 @@
 
 Writes WORKDIR/metrics.json, report.html and recall_curves.png; asked on another
 data set, into WORKDIR/evaluations/NAME-FINGERPRINT. metrics.json is
-{"dataset", "variant", "teacher", "seed", "split", "protocol", "encoder",
+{"dataset", "variant", "teacher", "seed", "split", "protocol",
+ "labels": the activities that were asked for, [] for all, "encoder",
  "step": of the checkpoint, null for an encoder that was never trained,
  "counts": the split's windows and what they hold,
  "retrieval": direction -> what `retrieval.measure` returns,
@@ -133,6 +134,7 @@ def evaluate(
     "seed": config.seed,
     "split": windows.name,
     "protocol": protocol,
+    "labels": list(labels),
     "encoder": {
       "preset": config.encoder.preset,
       "rate_hz": config.encoder.rate_hz,

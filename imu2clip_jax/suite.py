@@ -267,13 +267,22 @@ def _finish(workdir, cell, fine_tune, made_from):
   return document
 
 
-def _is_whole(document, cell, fine_tune):
-  """Does a file of metrics hold what the suite asks, on the split it asks?"""
-  found = document["recognition"]
+def _answers(document, cell):
+  """Was a file of metrics measured as the suite asks?"""
   return (
     document["split"] == cell.config.data.test_split
     and document["protocol"] == "full"
+    # Older versions did not say which activities; they may have been some.
+    and document.get("labels") == []
     and document.get("step") == _last_step(cell)
+  )
+
+
+def _is_whole(document, cell, fine_tune):
+  """Does a cell's file of metrics hold all that the suite asks?"""
+  found = document["recognition"]
+  return (
+    _answers(document, cell)
     and "retrieval_official" in document
     and ("fine_tune" in found or "linear_probe" not in found or not fine_tune)
   )
@@ -331,7 +340,7 @@ def _transfer(folder, cell, data_dir):
   path = evaluate.folder_of(folder, cell.config.data.dir, data_dir)
   if (path / "metrics.json").is_file():
     document = json.loads((path / "metrics.json").read_text())
-    if document.get("step") == _last_step(cell):
+    if _answers(document, cell):
       return document
   return evaluate.evaluate(folder, data_dir=data_dir, fine_tune=False)
 

@@ -308,6 +308,7 @@ def test_the_adapted_fine_tune_reads_two_encoders_side_by_side(
 def test_writes_three_whole_files_and_nothing_else(world):
   workdir, encoder, _ = world
   document = evaluate.evaluate(workdir, encoder=encoder, fine_tune=False)
+  assert document["labels"] == []
   assert sorted(p.name for p in workdir.iterdir()) == [
     "metrics.json",
     "recall_curves.png",
@@ -371,6 +372,7 @@ def test_labels_restrict_every_row(world):
   document = evaluate.evaluate(
     workdir, encoder=encoder, labels=["walking"], fine_tune=False
   )
+  assert document["labels"] == ["walking"]
   assert list(document["recognition"]) == ["zero_shot", "zero_shot_video"]
   assert document["recognition"]["zero_shot"]["n"] == 3
   assert document["recognition"]["zero_shot"]["named_among"] == 1

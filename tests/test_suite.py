@@ -201,6 +201,12 @@ def test_numbers_of_another_data_set_or_teacher_are_not_given(tmp_path):
     suite._finish(tmp_path, cell, True, other)
 
 
+def lacking(document, *keys):
+  """Yield the document without each key: older versions did not write it."""
+  for key in keys:
+    yield {k: v for k, v in document.items() if k != key}
+
+
 def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
   tmp_path, monkeypatch
 ):
@@ -209,6 +215,7 @@ def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
     "split": cell.config.data.test_split,
     "step": cell.config.train.steps,
     "protocol": "full",
+    "labels": [],
     "retrieval_official": {},
     "recognition": {"linear_probe": {}, "fine_tune": {}},
   }
@@ -228,16 +235,44 @@ def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
     raise NotADirectoryError("asked again")
 
   monkeypatch.setattr(suite.train_lib, "train", train_again)
-  without = {k: v for k, v in whole.items() if k != "retrieval_official"}
   for other in (
+    *lacking(whole, "retrieval_official", "labels"),
     whole | named,
     whole | {"split": "validation"},
     whole | {"protocol": "official"},
+    whole | {"labels": ["walking"]},
     whole | {"step": 10},
-    without,
   ):
     with pytest.raises(NotADirectoryError, match="asked again"):
       finish(other)
+
+
+def test_another_data_sets_row_is_measured_as_the_suite_asks(
+  tmp_path, monkeypatch
+):
+  cell = suite.cells(config_lib.demo("imu_video_text"), 1)[0]
+  asked = {
+    "split": cell.config.data.test_split,
+    "step": cell.config.train.steps,
+    "protocol": "full",
+    "labels": [],
+  }
+  monkeypatch.setattr(suite.evaluate, "folder_of", lambda *_: tmp_path)
+  monkeypatch.setattr(suite.evaluate, "evaluate", lambda *_, **__: "anew")
+
+  def transfer(document):
+    (tmp_path / "metrics.json").write_text(json.dumps(document))
+    return suite._transfer(tmp_path, cell, "other")
+
+  assert transfer(asked) == asked
+  for other in (
+    *lacking(asked, "labels"),
+    asked | {"split": "train"},
+    asked | {"protocol": "official"},
+    asked | {"labels": ["walking"]},
+    asked | {"step": 10},
+  ):
+    assert transfer(other) == "anew"
 
 
 def test_published_numbers_are_shares_with_a_source():
