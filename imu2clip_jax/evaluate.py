@@ -33,6 +33,7 @@ from imu2clip_jax import (
   recognition_tasks,
   report,
   retrieval,
+  run_files,
   tables,
 )
 from imu2clip_jax import config as config_lib
@@ -76,8 +77,8 @@ def evaluate(
   Raises:
     FileNotFoundError: no run, no data or no teacher there; or with `best` no
       validated checkpoint.
-    ValueError: an empty split, an unknown label, or a teacher that is not the
-      one of the run.
+    ValueError: an empty split, an unknown label, a teacher that is not the one
+      of the run, or without `data_dir` windows that are not.
   """
   if protocol not in PROTOCOLS:
     raise ValueError(f"protocol is {protocol!r}, expected full or official")
@@ -89,6 +90,8 @@ def evaluate(
   folder = workdir
   if data_dir:
     folder = folder_of(workdir, encoder.config.data.dir, data_dir)
+  if folder == workdir:
+    run_files.check_data(workdir, [config.data.dir, *config.data.mixture_dirs])
   cache_dir = embed.ensure_cache(config)
   windows = cache.open_split(cache_dir, config.data.test_split)
   pretrained.check_teacher(

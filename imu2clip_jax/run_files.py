@@ -13,7 +13,7 @@ import ml_collections
 
 from imu2clip_jax import command
 from imu2clip_jax import config as config_lib
-from imu2clip_jax.data import cache
+from imu2clip_jax.data import builder, cache
 
 # A resumed run may change these: they leave the parameters as they are.
 _FREE = {
@@ -152,6 +152,33 @@ def check_input(
       f"{workdir} was trained on other windows than those that now lie at "
       "config.data.dir and mixture_dirs; use another --workdir"
     )
+
+
+def check_data(workdir: pathlib.Path, folders: Sequence[str]) -> None:
+  """Refuse to ask a run's own data if others have been built there since.
+
+  A wearer whom it was trained on may be a test wearer by now.
+
+  Args:
+    workdir: the run's folder.
+    folders: config.data.dir, and mixture_dirs if they are asked along with it.
+
+  Raises:
+    FileNotFoundError: nothing is there.
+    OtherRunError: other windows are.
+  """
+  path = workdir / "run.json"
+  if not path.is_file():
+    return
+  # Older versions kept no fingerprint, and nothing is known of their windows.
+  known = json.loads(path.read_text()).get("data", [])
+  for before, folder in zip(known, folders, strict=False):
+    if before and builder.describe(folder)["fingerprint"] != before:
+      raise OtherRunError(
+        f"{folder} holds other windows than those that {workdir} was trained "
+        "on: put those back, or train anew with another --workdir; to ask "
+        "these, move them and name them with `imu2clip evaluate --data_dir`"
+      )
 
 
 def _folders(config):

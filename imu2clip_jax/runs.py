@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from imu2clip_jax import config as config_lib
-from imu2clip_jax import embed, pretrained, recognition, taught
+from imu2clip_jax import embed, pretrained, recognition, run_files, taught
 from imu2clip_jax import index as index_lib
 from imu2clip_jax.data import builder, windows
 from imu2clip_jax.models import teacher as teacher_lib
@@ -61,12 +61,14 @@ class Run:
     """The training cache, written again if it is gone.
 
     Raises:
-      FileNotFoundError, ValueError: as `embed.ensure_cache`.
+      FileNotFoundError, ValueError: as `embed.ensure_cache`; also if it is gone
+        and other windows than the run's lie at config.data.dir.
     """
     run = json.loads((self.workdir / "run.json").read_text())
     folder = pathlib.Path(run["cache_dir"])
     if (folder / "meta.json").is_file():
       return folder
+    run_files.check_data(self.workdir, [self.config.data.dir])
     return embed.ensure_cache(self.config)
 
   @functools.cached_property
@@ -93,8 +95,8 @@ class Run:
       gravity: in place of the training data's, see `windows.Options`.
 
     Raises:
-      ValueError: a step that is not above 0, or the training data are gone and
-        `gravity` does not say how to turn the signals.
+      ValueError: a step that is not above 0, or the training data are gone, or
+        others lie there, and `gravity` does not say how to turn the signals.
     """
     return windows.Options(
       window_s=self.encoder.window_s,
@@ -108,7 +110,8 @@ class Run:
   def _gravity(self):
     try:
       data = builder.describe(self.config.data.dir)
-    except FileNotFoundError as error:
+      run_files.check_data(self.workdir, [self.config.data.dir])
+    except (FileNotFoundError, run_files.OtherRunError) as error:
       raise ValueError(
         f"{error}: how the signals of the training data were turned is not "
         "known; say it with --gravity=none, recording or window"

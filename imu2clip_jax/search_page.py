@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from imu2clip_jax import embed, figures, pages, tables
+from imu2clip_jax import embed, figures, pages, run_files, tables
 from imu2clip_jax import imu as imu_lib
 from imu2clip_jax.data import builder
 from imu2clip_jax.recordings import opening
@@ -56,7 +56,12 @@ def _card(moment, shown):
 
 
 def pictures(run, gallery: dict) -> Callable[[dict], dict]:
-  """Return what shows a moment of this gallery; see `page`."""
+  """Return what shows a moment of this gallery; see `page`.
+
+  Raises:
+    FileNotFoundError, ValueError: the split's frames are gone, or others are in
+      their place.
+  """
   if gallery["windows"] is None:
     return functools.partial(
       _of_recording,
@@ -66,6 +71,7 @@ def pictures(run, gallery: dict) -> Callable[[dict], dict]:
       run.encoder.rate_hz,
     )
   windows = gallery["windows"]
+  run_files.check_data(run.workdir, [run.config.data.dir])
   records = builder.open_windows(run.config.data.dir, windows.name)
   rows = {name: row for row, name in enumerate(windows.window_ids)}
   return functools.partial(_of_split, windows, records, rows)

@@ -18,6 +18,7 @@ from imu2clip_jax import (
   pretrained,
   recognition,
   recognition_tasks,
+  run_files,
 )
 from imu2clip_jax import config as config_lib
 from imu2clip_jax.models import teacher as teacher_lib
@@ -341,6 +342,34 @@ def test_another_data_set_leaves_the_runs_own_metrics_alone(
   assert (folder / "report.html").is_file()
   # The run's own data set, named again, is no other one.
   assert evaluate.folder_of(workdir, "data", "./data") == workdir
+
+
+def test_data_that_were_built_anew_are_not_the_runs_own(
+  world, tmp_path, monkeypatch
+):
+  workdir, encoder, place = world
+  encoder.config.data.mixture_dirs = ("more",)
+  info = {"name": "planted", "fingerprint": "0123456789abcdef"}
+  monkeypatch.setattr(evaluate.builder, "describe", lambda _: info)
+
+  def ask(known, data_dir=""):
+    about = {"data": known, "cache_dir": str(place.cache)}
+    (workdir / "run.json").write_text(json.dumps(about))
+    return evaluate.evaluate(
+      workdir, encoder=encoder, data_dir=data_dir, fine_tune=False
+    )
+
+  now = info["fingerprint"]
+  for known, named in ((["old", now], "data"), ([now, "old"], "more")):
+    for data_dir in ("", "./data"):
+      with pytest.raises(run_files.OtherRunError, match=f"{named} holds other"):
+        ask(known, data_dir)
+    assert not (workdir / "metrics.json").exists()
+    assert ask(known, data_dir=str(tmp_path / "other"))["step"] is None
+  # None is of a cache that an older version wrote.
+  for known in ([now, now], [None, now], []):
+    ask(known)
+    assert (workdir / "metrics.json").is_file()
 
 
 def test_thorough_adds_few_labels_and_the_official_gallery(world, trained):

@@ -17,11 +17,13 @@ from imu2clip_jax import (
   cli,
   evaluate,
   export,
+  run_files,
   runs,
   search,
   search_page,
   sources,
   taught,
+  timeline,
 )
 from imu2clip_jax.data import cache
 from imu2clip_jax.recordings import synthetic
@@ -115,7 +117,9 @@ def test_recordings_embed_as_the_windows_of_the_split(workdir):
 def test_axes_that_one_recording_cannot_have_are_said(
   workdir, capsys, monkeypatch
 ):
+  (known,) = json.loads((workdir / "run.json").read_text())["data"]
   told = {"gravity": "none", "about": {"reader": {"frame": "head"}}}
+  told["fingerprint"] = known
   monkeypatch.setattr(runs.builder, "describe", lambda _: told)
   run = runs.open_run(workdir)
   assert [run.cutting(hop_s).gravity for hop_s in (1.0, 5.0)] == ["none"] * 2
@@ -274,6 +278,45 @@ def test_another_teacher_is_refused(workdir):
     run.clip  # noqa: B018
   with pytest.raises(ValueError, match="other weights"):
     search.split_gallery(run)
+
+
+def forget_fingerprints(workdir):
+  """As an older version wrote it."""
+  about = json.loads((workdir / "run.json").read_text())
+  del about["data"]
+  (workdir / "run.json").write_text(json.dumps(about))
+
+
+@pytest.fixture
+def rebuilt(workdir, tmp_path):
+  """The run's data are no longer those that it was trained on."""
+  about = json.loads((workdir / "run.json").read_text())
+  about["data"], about["cache_dir"] = ["0" * 64], str(tmp_path / "gone")
+  (workdir / "run.json").write_text(json.dumps(about))
+  return workdir
+
+
+def test_data_that_were_built_anew_are_not_the_runs_own(rebuilt, recording):
+  run = runs.open_run(rebuilt)
+  for ask in (search.split_gallery, timeline.vocabulary):
+    with pytest.raises(run_files.OtherRunError, match="holds other windows"):
+      ask(run)
+  # Nor is it known how the signals were turned that it has learnt from.
+  with pytest.raises(ValueError, match=r"holds other windows.*--gravity"):
+    search.recordings_gallery(run, [recording], 5.0)
+  assert search.recordings_gallery(run, [recording], 5.0, "none")["segments"]
+  forget_fingerprints(rebuilt)
+  run = runs.open_run(rebuilt)
+  assert search.split_gallery(run)["segments"]
+  assert search.recordings_gallery(run, [recording], 5.0)["segments"]
+
+
+def test_no_pictures_of_data_that_were_built_anew(workdir, rebuilt):
+  """The cache of a version may be there still beside a newer one."""
+  run = runs.open_run(workdir)
+  gallery = {"windows": types.SimpleNamespace(name="test", window_ids=[])}
+  with pytest.raises(run_files.OtherRunError, match="holds other windows"):
+    search_page.pictures(run, gallery)
 
 
 def test_without_the_training_data_gravity_must_be_said(workdir, recording):
