@@ -236,3 +236,42 @@ def test_behind_damage_frames_are_the_right_ones_or_none(tmp_path):
   for k, found in enumerate(seen):
     if found >= 0 and not 95 <= k <= 110:
       assert abs(found - k) <= 1
+
+
+@pytest.mark.parametrize(("codec", "b_frames"), [("mpeg4", 0), ("libx264", 2)])
+def test_patched_frames_are_refused_and_few_are_lost(tmp_path, codec, b_frames):
+  path = tmp_path / "film.mp4"
+  write_video(path, 96, codec=codec, b_frames=b_frames)
+  whole = path.read_bytes()
+  begin = whole.index(b"mdat") + 4
+  end = begin - 8 + int.from_bytes(whole[begin - 8 : begin - 4], "big")
+  rng, lost, wrong = np.random.default_rng(1), 0, 0
+  for place in rng.integers(begin, end - 20, 20):
+    damage = rng.integers(0, 256, 20, dtype=np.uint8).tobytes()
+    path.write_bytes(whole[:place] + damage + whole[place + 20 :])
+    video = VideoFile(path)
+    for k in range(96):
+      try:
+        found = video.frames([k / RATE])
+      except ValueError:
+        lost += 1
+      else:
+        wrong += number(found)[0] != k
+  assert 0 < lost <= 20 * 12  # about one group of 12 frames of each film
+  assert wrong < 3  # damage may look like sound data, but seldom does
+
+
+def test_a_film_whose_first_frame_is_patched_opens(tmp_path):
+  path = tmp_path / "film.mp4"
+  write_video(path, 60, b_frames=0)
+  with av.open(str(path)) as container:
+    first = next(container.demux(video=0))
+  data = bytearray(path.read_bytes())
+  middle = first.pos + first.size // 2
+  data[middle : middle + 20] = np.random.default_rng(0).bytes(20)
+  path.write_bytes(data)
+  video = VideoFile(path)
+  with pytest.raises(ValueError, match=r"film\.mp4: a frame is damaged"):
+    video.frames([0.0])
+  assert video.times_s(0.0, 0.05).tolist() == pytest.approx([0, 1 / RATE])
+  assert number(video.frames([1.0])).tolist() == [30]

@@ -2,9 +2,11 @@
 
 PyAV (FFmpeg) does the decoding. Times are the frames' own stamps, so variable
 frame rates and streams that start late are right; a frame's rotation (phones,
-cameras hung upside down) is applied, which FFmpeg leaves to the caller.
+cameras hung upside down) is applied, which FFmpeg leaves to the caller. Where
+FFmpeg has patched a damaged frame it and those that rest on it are refused.
 """
 
+import collections
 import contextlib
 import os
 from collections.abc import Iterator
@@ -14,6 +16,9 @@ import numpy as np
 
 # Without a full index of key frames, decoding this far beats seeking.
 _DECODE_AHEAD_S = 5.0
+# B frames rest on a frame that is shown later, by no more than this as encoders
+# are set (x264: 3, x265: 4).
+_REORDERED = 4
 
 
 @contextlib.contextmanager
@@ -68,11 +73,15 @@ class VideoFile:
           stream.discard = av.stream.Discard.all  # its bytes are not read
       self.zero_s = 0.0
       last_end_s = self._last_end_s()
-      self._failed = False
-      self._seek(None)
-      first = self._after
+      self._container.seek(self._stream.start_time or 0, stream=self._stream)
+      frames = self._container.decode(self._stream)
+      # A damaged one will do here: it has its time and its shape.
+      first = next((f for f in frames if f.time is not None), None)
     if first is None:
       raise ValueError(f"{self.path}: no frame can be decoded")
+    self._decoder = _sound(frames, self.path)
+    self._before, self._after = None, first
+    self._astray = first.is_corrupt  # must the next frame be sought?
     self.zero_s = first.time if container_zero_s is None else container_zero_s
     self.start_s = first.time - self.zero_s
     self.end_s = max(last_end_s, first.time) - self.zero_s
@@ -90,7 +99,7 @@ class VideoFile:
       [N, H, W, 3] uint8, upright RGB.
 
     Raises:
-      ValueError: a frame cannot be decoded.
+      ValueError: a frame cannot be decoded, or is damaged.
     """
     times_s = np.asarray(times_s, np.float64)
     out = np.empty((len(times_s), *self._shape), np.uint8)
@@ -130,7 +139,7 @@ class VideoFile:
         found.append(float(packet.pts * base) - self.zero_s)
         if packet.dts is not None and packet.dts * base - self.zero_s > end_s:
           break  # what is decoded later is shown later
-      self._seek(None)
+      self._astray = True
     times_s = np.unique(found)
     return times_s[(times_s >= start_s) & (times_s <= end_s)]
 
@@ -153,7 +162,7 @@ class VideoFile:
 
   def _seek_is_shorter(self, time_s):
     """Is a key frame before `time_s` ahead of the decoder, or behind it?"""
-    if self._failed:
+    if self._astray:
       return True
     before, after = self._before, self._after
     if before is not None and time_s < self._time_s(before):
@@ -170,7 +179,7 @@ class VideoFile:
     return key_s - self.zero_s > now_s or time_s - now_s > _DECODE_AHEAD_S
 
   def _seek(self, time_s):
-    """Start decoding at a key frame at or before `time_s`; None = the start.
+    """Start decoding at a key frame at or before `time_s`.
 
     Key frames are found by decoding stamps, which run ahead of the shown ones
     where frames are reordered: step back until the first frame is not late.
@@ -178,11 +187,9 @@ class VideoFile:
     base, back_s = self._stream.time_base, 0.0
     begin = self._stream.start_time or 0
     while True:
-      stamp = begin
-      if time_s is not None:
-        stamp = max(begin, int((time_s - back_s + self.zero_s) / base))
+      stamp = max(begin, int((time_s - back_s + self.zero_s) / base))
       self._container.seek(stamp, stream=self._stream)
-      self._decoder = self._container.decode(self._stream)
+      self._decoder = _sound(self._container.decode(self._stream), self.path)
       self._before, self._after = None, self._decode()
       if stamp == begin:
         return
@@ -192,12 +199,12 @@ class VideoFile:
 
   def _decode(self):
     # A decoder that failed says of what follows that the film has ended.
-    self._failed = True
+    self._astray = True
     for frame in self._decoder:
       if frame.time is not None:
-        self._failed = False
+        self._astray = False
         return frame
-    self._failed = False
+    self._astray = False
     return None
 
   def _last_end_s(self) -> float:
@@ -216,6 +223,26 @@ class VideoFile:
       if end:
         break
     return float(end * base)
+
+
+def _sound(frames, path):
+  """Yield frames up to one that FFmpeg has patched, and the B frames before it.
+
+  It patches in silence what it cannot decode, and what rests on that is wrong
+  too, up to the next key frame.
+
+  Raises:
+    ValueError: a frame is damaged.
+  """
+  waiting = collections.deque()
+  for frame in frames:
+    if frame.is_corrupt:
+      raise ValueError(f"{path}: a frame is damaged (stamp {frame.pts})")
+    waiting.append(frame)
+    is_b = frame.pict_type == av.video.frame.PictureType.B
+    while len(waiting) > (_REORDERED if is_b else 0):
+      yield waiting.popleft()
+  yield from waiting
 
 
 def _upright(frame) -> np.ndarray:
