@@ -15,7 +15,8 @@ from imu2clip_jax import stamps
 # Steps longer than both are gaps: 3 typical steps, 50 ms.
 _GAP_STEPS, _GAP_S = 3.0, 0.05
 # Steps longer than this many typical ones are bridged by a straight line: a
-# polynomial would swing there.
+# polynomial would swing there, as it would in a step that is this many times as
+# long as two beside it.
 _HOLE_STEPS = 2.5
 # Samples a polynomial goes through.
 NODES = 8
@@ -157,11 +158,34 @@ def _side_by_side(parts):
 
 def _far_from_holes(steps, step_s):
   """Say for the N - 1 intervals whether a polynomial may be read there."""
+  if len(steps) < NODES // 2 - 1:
+    return np.zeros(len(steps), bool)
   hole = steps > _HOLE_STEPS * step_s
-  if len(steps) < NODES // 2 - 1 or not hole.any():
-    return np.full(len(hole), len(steps) >= NODES // 2 - 1)
-  near = np.pad(hole, NODES // 2 - 1, "symmetric")
-  return ~np.lib.stride_tricks.sliding_window_view(near, NODES - 1).any(axis=1)
+  far = ~_windows(hole).any(axis=1) if hole.any() else ~hole
+  if _HOLE_STEPS * steps.min() < step_s:  # seldom, and told at once
+    far &= ~_beside_faster(steps, step_s)
+  return far
+
+
+def _beside_faster(steps, step_s):
+  """Say which intervals border a stretch that was sampled much faster.
+
+  To one side two of the three steps between the nodes are short against the
+  interval, or the typical step where that is less. No others are looked at: the
+  same samples give the same in a portion of the recording.
+  """
+  long = np.minimum(steps, step_s) / _HOLE_STEPS
+  near = _windows(steps).T
+  found = np.zeros(len(steps), bool)
+  for first, second, third in (near[:3], near[-3:]):
+    found |= long > np.maximum(second, np.minimum(first, third))
+  return found
+
+
+def _windows(steps):
+  """Return the steps between the nodes of each interval, [n, NODES - 1]."""
+  padded = np.pad(steps, NODES // 2 - 1, "symmetric")
+  return np.lib.stride_tricks.sliding_window_view(padded, NODES - 1)
 
 
 def _around(samples, begin, end):

@@ -255,6 +255,28 @@ def test_nearly_equal_stamps_do_not_make_the_signal_swing():
   assert np.abs(grid.imu).max() < 2 * np.abs(noise).max()
 
 
+@pytest.mark.parametrize("times", [2, 4, 10, 20])
+@pytest.mark.parametrize("burst", [2, 3, 500])
+def test_noise_beside_a_faster_stretch_stays_noise(times, burst):
+  steps = np.full(2000 + burst, 0.02)
+  steps[1000 : 1000 + burst] /= times
+  t = np.cumsum(steps)
+  noise = np.random.default_rng(0).normal(0, 0.1, (len(t), 3))
+  for first in np.arange(0, 1, 0.05):  # of a grid step
+    values, _ = resampling.resample(t - 0.02 * first, noise, 50.0, 0, 2000)
+    assert np.abs(values).max() < 1.5 * np.abs(noise).max()
+
+
+def test_the_rest_beside_a_faster_stretch_is_read_as_without_it():
+  steps = np.full(300, 0.02)
+  steps[150:250] /= 10
+  t = np.cumsum(steps)
+  values = np.random.default_rng(0).normal(size=(300, 3))
+  slow, _ = resampling.resample(t[:150], values[:150], 50.0, 0, 140)
+  both, _ = resampling.resample(t, values, 50.0, 0, 140)
+  np.testing.assert_allclose(both, slow, atol=1e-5)
+
+
 @FAST
 @hypothesis.given(st.integers(0, 2**31), st.floats(0, 0.9))
 def test_noise_on_jittered_stamps_stays_noise(seed, jitter):

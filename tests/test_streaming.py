@@ -111,6 +111,17 @@ def test_stream_is_offline_for_any_portions(
   assert_same(got, want)
 
 
+@pytest.mark.parametrize("source_hz", [49.5, 50.0, 198.4])
+def test_a_burst_at_a_windows_end_reads_as_in_the_whole(source_hz):
+  steps = np.full(round(8 * source_hz), 1 / source_hz)
+  steps[len(steps) // 2 :][:20] /= 10
+  t_s = np.cumsum(steps)
+  imu = np.random.default_rng(0).normal(size=(len(t_s), 6))
+  encoder = fake_encoder()
+  want = offline(encoder, t_s, imu, 0.02)
+  assert_same(stream_in(ImuStream(encoder, 0.02), imu, t_s, (7,)), want)
+
+
 @pytest.mark.parametrize("begin_s", [0.0, 1.7e9 + 0.123])
 @pytest.mark.parametrize("source_hz", [25.0, 98.7, 198.4])
 def test_where_every_stamp_jitters_full_windows_agree(source_hz, begin_s):
