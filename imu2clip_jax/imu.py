@@ -43,9 +43,8 @@ def accel_to_si(accel, unit: str) -> np.ndarray:
   >>> accel_to_si([[0, 0, 1.0]], "g")
   array([[0.     , 0.     , 9.80665]])
   """
-  return np.asarray(accel, np.float64) * _factor(
-    unit, {"m/s2": 1.0, "g": GRAVITY}
-  )
+  factor = _factor(unit, {"m/s2": 1.0, "g": GRAVITY})
+  return np.asarray(accel, np.float64) * factor
 
 
 def gyro_to_si(gyro, unit: str) -> np.ndarray:
@@ -54,9 +53,8 @@ def gyro_to_si(gyro, unit: str) -> np.ndarray:
   >>> gyro_to_si([180.0, 0, 0], "deg/s").round(4)
   array([3.1416, 0.    , 0.    ])
   """
-  return np.asarray(gyro, np.float64) * _factor(
-    unit, {"rad/s": 1.0, "deg/s": _DEG}
-  )
+  factor = _factor(unit, {"rad/s": 1.0, "deg/s": _DEG})
+  return np.asarray(gyro, np.float64) * factor
 
 
 def _factor(unit, table):
@@ -125,7 +123,8 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
     nowhere real.
 
   Raises:
-    ValueError: neither sensor has a usable sample, or a rate of 0 or less.
+    ValueError: neither sensor has a usable sample, their clocks lie hours
+      apart (see `stamps.check_clocks`), or a rate of 0 or less.
   """
   if not 0 < rate_hz < math.inf:
     raise ValueError(f"rate_hz is {rate_hz}, expected more than 0")
@@ -133,6 +132,7 @@ def to_grid(accel_t_s, accel, gyro_t_s, gyro, rate_hz: float) -> Grid:
   spans = [(t[0], t[-1] + step_s) for _, t, _, step_s in sensors if len(t)]
   if not spans:
     raise ValueError("no usable IMU sample: every stamp or value is NaN")
+  stamps.check_clocks(spans, max(len(t) * s for _, t, _, s in sensors))
   # The nearest, as in `cut`: a window from the first sample on lies inside.
   first = round(min(s[0] for s in spans) * rate_hz)
   last = math.ceil(max(s[1] for s in spans) * rate_hz - 1e-6)

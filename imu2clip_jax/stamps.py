@@ -95,10 +95,31 @@ def clean_together(
   return t_s, parts, typical_step(t_s)
 
 
+def check_clocks(spans, sampled_s: float) -> None:
+  """Refuse sensors whose clocks cannot be one: they ran hours apart.
+
+  Args:
+    spans: the (start, end) of each sensor, seconds.
+    sampled_s: the time that the samples of the longest take.
+
+  Raises:
+    ValueError: more lies between two than within a recording; names the spans.
+  """
+  starts_s, ends_s = zip(*spans, strict=True)
+  if max(starts_s) - min(ends_s) > _far_s(sampled_s):
+    ran = " and ".join(f"from {start:.3f} to {end:.3f}" for start, end in spans)
+    raise ValueError(f"the sensors' clocks differ: they ran {ran} s")
+
+
+def _far_s(sampled_s):
+  """Return how far apart the stamps of a recording may lie."""
+  return _FAR_S + _FAR_TIMES * sampled_s
+
+
 def _near_the_others(t_s):
   """Say which of sorted stamps belong to the recording."""
   middle_s = t_s[len(t_s) // 2]
-  far_s = _FAR_S + _FAR_TIMES * len(t_s) * typical_step(t_s)
+  far_s = _far_s(len(t_s) * typical_step(t_s))
   near = np.abs(t_s - middle_s) <= far_s
   first = np.append(0, np.flatnonzero(np.diff(t_s) > _FAR_S) + 1)
   counts = np.diff(first, append=len(t_s))

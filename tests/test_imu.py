@@ -209,6 +209,24 @@ def test_no_usable_sample_is_refused():
     imu.to_grid(nan, np.ones((3, 3)), nan, np.ones((3, 3)), 50.0)
 
 
+@pytest.mark.parametrize("apart_s", [-1.7e9, 2e4, 3600 + 20 * 10 + 10.1])
+def test_sensors_whose_clocks_lie_hours_apart_are_refused(apart_s):
+  t, values = np.arange(1000) / 100, np.ones((1000, 3))
+  says = rf"from 0\.000 to 10\.000 and from {apart_s:.3f} to "
+  with pytest.raises(ValueError, match=says):
+    imu.to_grid(t, values, t + apart_s, values, 50.0)
+
+
+@pytest.mark.parametrize("apart_s", [-600.0, 3600 + 20 * 10 + 9.9])
+def test_sensors_that_ran_one_after_the_other_are_one_recording(apart_s):
+  t, values = np.arange(1000) / 100, np.ones((1000, 3))
+  grid = imu.to_grid(t, values, t + apart_s, values, 50.0)
+  assert grid.real.sum(axis=0) == pytest.approx(500, abs=1)
+  assert grid.span_s == pytest.approx(
+    (min(apart_s, 0), max(apart_s, 0) + 10), abs=1e-6
+  )
+
+
 def test_one_sample_is_a_recording_too():
   grid = imu.to_grid([2.0], [[1, 2, 3]], [2.0], [[0, 0, 1]], 50.0)
   assert grid.imu.tolist() == [[1, 2, 3, 0, 0, 1]]
