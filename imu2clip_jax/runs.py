@@ -95,9 +95,16 @@ class Run:
       gravity: in place of the training data's, see `windows.Options`.
 
     Raises:
-      ValueError: a step that is not above 0, or the training data are gone, or
-        others lie there, and `gravity` does not say how to turn the signals.
+      ValueError: a step shorter than a sample of the encoder, or the training
+        data are gone, or others lie there, and `gravity` does not say how to
+        turn the signals.
     """
+    shortest_s = 1 / self.encoder.rate_hz
+    if not hop_s >= shortest_s:
+      raise ValueError(
+        f"--hop is {hop_s:g} s, expected a sample of the encoder or more, "
+        f"{shortest_s:g} s"
+      )
     return windows.Options(
       window_s=self.encoder.window_s,
       stride_s=hop_s,

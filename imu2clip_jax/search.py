@@ -361,8 +361,6 @@ def main(argv: Sequence[str] | None = None) -> int:
   queries = _queries(run, args)
   if args.paths:
     hop_s = run.encoder.window_s / 2 if args.hop is None else args.hop
-    if not hop_s > 0:
-      raise ValueError(f"--hop is {hop_s:g}, expected more than 0 s")
     gallery = recordings_gallery(run, args.paths, hop_s, args.gravity)
   else:
     gallery = split_gallery(run, narrated=args.queries is not None)

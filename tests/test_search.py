@@ -238,6 +238,8 @@ def test_the_table_shows_moments(workdir, recording, capsys):
     (["--in", "absent.csv", "walking"], "no file or folder absent.csv"),
     (["walking", "--top=0"], "--top is 0"),
     (["walking", "--hop=0", "--in", "REC"], "--hop is 0"),
+    (["walking", "--hop=1e-9", "--in", "REC"], "a sample of the encoder or"),
+    (["walking", "--hop=nan", "--in", "REC"], "--hop is nan"),
     (["--in", "REC", "REC", "typo.csv"], "no file typo.csv"),
     (["--imu=REC:90-400"], "is not inside its IMU"),
     (["--imu=REC:9-4"], "ends before it starts"),

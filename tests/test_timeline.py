@@ -222,6 +222,7 @@ def test_a_gap_in_the_signal_is_unknown(workdir, recording, tmp_path):
     (["REC", "--labels=one"], "two different names"),
     (["REC", "--hop=0"], "--hop is 0"),
     (["REC", "--hop=9"], "--hop is 9"),
+    (["REC", "--hop=1e-9"], "a sample of the encoder or more"),
     (["REC", "--mean_stay=1"], "--mean_stay is 1"),
     (["REC", "--mean_stay=inf"], "--mean_stay is inf"),
     (["REC", "--labels_file=REC"], "is not UTF-8"),
