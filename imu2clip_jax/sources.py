@@ -13,7 +13,7 @@ from imu2clip_jax import imu as imu_lib
 from imu2clip_jax import index as index_lib
 from imu2clip_jax import logs
 from imu2clip_jax.data import windows
-from imu2clip_jax.recordings import folders, opening
+from imu2clip_jax.recordings import epic_kitchens, folders, opening
 from imu2clip_jax.recordings import recording as recording_lib
 
 _SUFFIXES = (".mp4", ".mov", ".360", ".raw", ".vrs", ".csv", ".npz")
@@ -267,6 +267,9 @@ def _state(path):
     files = {p for p in path.parent.iterdir() if p.name.startswith(stem)}
     above = path.parents
     files |= {folder / name for folder in above for name in _TABLES}
+    imu_path = opening.imu_of(path)
+    if epic_kitchens.is_imu_file(imu_path):
+      files |= set(epic_kitchens.files_of(imu_path))  # some lie elsewhere
     files = sorted(p for p in files if p.is_file())
   return [folders.state(file) for file in files]
 

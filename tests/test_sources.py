@@ -94,3 +94,23 @@ def test_the_end_of_a_recording_is_searched(tmp_path, opened):
   starts_s, embedded = sources.embed_recording(Encoder(), recording, options)
   assert starts_s.tolist() == [0.0, 4.0, 5.0]
   assert len(embedded) == 3
+
+
+def test_what_tells_epics_clock_makes_a_recording_new(tmp_path, opened):
+  sensor, film = "P01/meta_data/P01_1-accl.csv", "P01/videos/P01_1.MP4"
+  write(tmp_path, sensor, "P01/meta_data/P01_1-gyro.csv")
+
+  def times_opened(asked):
+    found(tmp_path, tmp_path / asked)
+    return len(opened)
+
+  assert [times_opened(sensor), times_opened(sensor)] == [1, 1]
+  write(tmp_path, film)
+  assert times_opened(sensor) == 2
+  write(tmp_path, "annotations/EPIC_100_train.csv")
+  assert times_opened(sensor) == 2
+  write(tmp_path, "annotations/EPIC_100_video_info.csv")
+  assert [times_opened(sensor), times_opened(sensor)] == [3, 3]
+  assert [times_opened(film), times_opened(film)] == [4, 4]
+  (tmp_path / sensor).write_text("changed")
+  assert times_opened(film) == 5

@@ -79,7 +79,7 @@ def open_epic(
     found = _videos(path, video_id)
     video = next((p for p in found if p.exists()), None)
   film = VideoFile(video, container_zero_s=0.0) if video else None
-  folder = _annotations(path.parents[2]) if len(path.parents) > 2 else None
+  folder = _annotations_of(path)
   if duration_s is None and film is not None:
     duration_s = film.end_s
   elif duration_s is None and folder is not None:
@@ -99,6 +99,22 @@ def open_epic(
 def is_imu_file(path: str | os.PathLike) -> bool:
   """Is a file named as the IMU files are?"""
   return _IMU_FILE.fullmatch(pathlib.Path(path).name) is not None
+
+
+def files_of(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
+  """Return what `open_epic` reads samples and clock from, there or not yet.
+
+  Args:
+    path: either IMU file.
+  """
+  folder = _annotations_of(path)
+  info = [] if folder is None else [folder / _VIDEO_INFO]
+  return (*_own_files(path, _IMU_FILE.fullmatch(path.name)[1]), *info)
+
+
+def _own_files(path, video_id):
+  imu_files = _imu_files(path.parent, video_id).values()
+  return (*imu_files, *_videos(path, video_id))
 
 
 def imu_of(video: pathlib.Path) -> pathlib.Path | None:
@@ -158,8 +174,8 @@ def find(
     opener = functools.partial(
       _open, path, texts, labels, durations_s.get(video_id), orientation
     )
-    imu_files = _imu_files(path.parent, video_id).values()
-    files = (*imu_files, *_videos(path, video_id))
+    # Of its annotations the opener was told: they are none of its files.
+    files = _own_files(path, video_id)
     entries.append(Entry(video_id, wearer, split[wearer], opener, files))
   return entries
 
@@ -245,6 +261,10 @@ def payload_length(
     )
     return 1.0
   return (low + high) / 2
+
+
+def _annotations_of(path):
+  return _annotations(path.parents[2]) if len(path.parents) > 2 else None
 
 
 def _annotations(root):
