@@ -173,11 +173,13 @@ def check_data(workdir: pathlib.Path, folders: Sequence[str]) -> None:
   # Older versions kept no fingerprint, and nothing is known of their windows.
   known = json.loads(path.read_text()).get("data", [])
   for before, folder in zip(known, folders, strict=False):
-    if before and builder.describe(folder)["fingerprint"] != before:
+    found = builder.describe(folder)
+    if before and found["fingerprint"] != before:
       raise OtherRunError(
-        f"{folder} holds other windows than those that {workdir} was trained "
-        "on: put those back, or train anew with another --workdir; to ask "
-        "these, move them and name them with `imu2clip evaluate --data_dir`"
+        f"{found['path']} holds other windows than those that {workdir} was "
+        "trained on: put those back, without a newer version beside them, or "
+        "train anew with another --workdir; to ask these, move them and name "
+        "them with `imu2clip evaluate --data_dir`"
       )
 
 

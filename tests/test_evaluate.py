@@ -350,7 +350,9 @@ def test_data_that_were_built_anew_are_not_the_runs_own(
   workdir, encoder, place = world
   encoder.config.data.mixture_dirs = ("more",)
   info = {"name": "planted", "fingerprint": "0123456789abcdef"}
-  monkeypatch.setattr(evaluate.builder, "describe", lambda _: info)
+  monkeypatch.setattr(
+    evaluate.builder, "describe", lambda folder: info | {"path": folder}
+  )
 
   def ask(known, data_dir=""):
     about = {"data": known, "cache_dir": str(place.cache)}

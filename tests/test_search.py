@@ -119,7 +119,7 @@ def test_axes_that_one_recording_cannot_have_are_said(
 ):
   (known,) = json.loads((workdir / "run.json").read_text())["data"]
   told = {"gravity": "none", "about": {"reader": {"frame": "head"}}}
-  told["fingerprint"] = known
+  told |= {"fingerprint": known, "path": "data"}
   monkeypatch.setattr(runs.builder, "describe", lambda _: told)
   run = runs.open_run(workdir)
   assert [run.cutting(hop_s).gravity for hop_s in (1.0, 5.0)] == ["none"] * 2

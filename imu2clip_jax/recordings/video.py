@@ -3,7 +3,8 @@
 PyAV (FFmpeg) does the decoding. Times are the frames' own stamps, so variable
 frame rates and streams that start late are right; a frame's rotation (phones,
 cameras hung upside down) is applied, which FFmpeg leaves to the caller. Where
-FFmpeg has patched a damaged frame it and those that rest on it are refused.
+FFmpeg says that it has patched a damaged frame, it and those that rest on it
+are refused. It says so of H.264 and MPEG-4, hardly of later codecs.
 """
 
 import collections
@@ -16,9 +17,9 @@ import numpy as np
 
 # Without a full index of key frames, decoding this far beats seeking.
 _DECODE_AHEAD_S = 5.0
-# B frames rest on a frame that is shown later, by no more than this as encoders
-# are set (x264: 3, x265: 4).
-_REORDERED = 4
+# B frames rest on a frame that is shown later, by no more than this: the most
+# that encoders can be asked for (x264, x265).
+_REORDERED = 16
 
 
 @contextlib.contextmanager
@@ -229,7 +230,8 @@ def _sound(frames, path):
   """Yield frames up to one that FFmpeg has patched, and the B frames before it.
 
   It patches in silence what it cannot decode, and what rests on that is wrong
-  too, up to the next key frame.
+  too, up to the next key frame. Right behind a seek a patched frame may come
+  out late; its neighbours are given then.
 
   Raises:
     ValueError: a frame is damaged.
