@@ -25,9 +25,9 @@ folds) that was 0.723 / 0.731, adapted 0.752 / 0.765, agreed 0.771 / 0.782. For
 0.555 / 0.576, agreed 0.585 / 0.609. With --config.encoder.preset=i2c_head:
 0.629 / 0.630 / 0.650 and 0.550 / 0.557 / 0.577; adapted 0.676 / 0.684 and
 0.565 / 0.577, agreed 0.698 / 0.709 and 0.592 / 0.601. With build
---train_stride_s=1.25, seven to nine minutes a seed, `i2c` 0.644 / 0.653 / 0.659
-(11) and `i2c_head` 0.562 / 0.561 / 0.583 (15); adapted 0.688 / 0.691 and 0.574
-/ 0.583, agreed 0.712 / 0.720 and 0.600 / 0.610.
+--train_stride_s=1.25, seven to twelve minutes a seed beside other work, `i2c`
+0.644 / 0.653 / 0.659 (11) and `i2c_head` 0.562 / 0.561 / 0.583 (15); adapted
+0.688 / 0.691 and 0.574 / 0.583, agreed 0.712 / 0.720 and 0.600 / 0.610.
 """
 
 from imu2clip_jax import config

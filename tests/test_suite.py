@@ -207,15 +207,20 @@ def lacking(document, *keys):
     yield {k: v for k, v in document.items() if k != key}
 
 
-def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
-  tmp_path, monkeypatch
-):
-  cell = suite.cells(config_lib.demo("imu_video_text"), 1)[0]
-  whole = {
+def measured_as_asked(cell):
+  return {
     "split": cell.config.data.test_split,
     "step": cell.config.train.steps,
     "protocol": "full",
     "labels": [],
+  }
+
+
+def test_a_cell_is_finished_when_all_that_is_asked_was_measured(
+  tmp_path, monkeypatch
+):
+  cell = suite.cells(config_lib.demo("imu_video_text"), 1)[0]
+  whole = measured_as_asked(cell) | {
     "retrieval_official": {},
     "recognition": {"linear_probe": {}, "fine_tune": {}},
   }
@@ -251,12 +256,7 @@ def test_another_data_sets_row_is_measured_as_the_suite_asks(
   tmp_path, monkeypatch
 ):
   cell = suite.cells(config_lib.demo("imu_video_text"), 1)[0]
-  asked = {
-    "split": cell.config.data.test_split,
-    "step": cell.config.train.steps,
-    "protocol": "full",
-    "labels": [],
-  }
+  asked = measured_as_asked(cell)
   monkeypatch.setattr(suite.evaluate, "folder_of", lambda *_: tmp_path)
   monkeypatch.setattr(suite.evaluate, "evaluate", lambda *_, **__: "anew")
 
