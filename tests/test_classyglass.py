@@ -426,11 +426,17 @@ def test_the_head_frame_turns_all_recordings_of_a_wearer(tmp_path):
   upside_down = np.tile(np.array([[0, -1000, 0]], np.int16), (rows, 1))
   bowed = np.tile(np.array([[600, -800, 0]], np.int16), (rows, 1))
   accel = np.concatenate([upside_down, upside_down, bowed] * 2)
+  # Nodding up lifts the temple: here the sensor's z is left, its x back.
+  phase = 2 * np.pi * np.arange(len(accel)) / 100
+  gyro = np.zeros((len(accel), 3))
+  gyro[:, 2] = 100 - 100 * np.cos(phase)
+  accel[:, 1] -= np.round(20 * np.sin(phase)).astype(np.int16)
   write_npz(
     tmp_path / "a.npz",
     [1, 2],
     ["walking", "running", "reading"],
     accl_i16=accel,
+    gyro_i16=gyro.astype(np.int16),
   )
   entries = classyglass.find(tmp_path, test_wearers=[2], frame="head")
   walking, _, reading = [pickle.loads(pickle.dumps(e)).open() for e in entries][

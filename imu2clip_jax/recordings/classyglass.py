@@ -133,16 +133,16 @@ def _select(found, classes):
 
 def _turned(found):
   """Let every opener turn its recording into the head frame."""
-  pieces = collections.defaultdict(dict)
+  worn = collections.defaultdict(dict)
   for name, user, *_, opener in found:
     try:
-      seen = mounting.directions(opener())
+      seen = mounting.look(opener())
     except (ValueError, OSError):
       continue  # opened again by the build, which reports it
-    if len(seen):
-      pieces[user][name] = seen
+    if seen is not None:
+      worn[user][name] = seen
   turns = {}
-  for own in pieces.values():
+  for own in worn.values():
     turns |= zip(own, mounting.on_temple(list(own.values())), strict=True)
   return [
     (name, *rest, functools.partial(_open_turned, opener, turn))
