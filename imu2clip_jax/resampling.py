@@ -20,6 +20,9 @@ _GAP_STEPS, _GAP_S = 3.0, 0.05
 _HOLE_STEPS = 2.5
 # Samples a polynomial goes through.
 NODES = 8
+# An output may be read from the polynomial of a neighbouring interval that is
+# no shorter than one over this: further out noise would grow.
+_EVEN = 2.0
 # Numbers that stay in a core's cache, and what the low-pass filter leaves.
 _BLOCK, _ATTENUATION_DB = 112 << 10, 60
 
@@ -138,17 +141,18 @@ def _first_outputs(t_s, smooth, begin, end, rate_hz, first):
   """Return the first output of intervals `begin` to `end`, and that behind.
 
   An interval owns the outputs from its left sample on. Where stamps jitter
-  about the grid's rate, some own two beside ones that own none: these take one.
-  Read from a neighbour's polynomial it is hardly less exact, and it costs as
-  little as the others.
+  about the grid's rate, some own two beside ones that own none: these take one,
+  unless they are much shorter. Read from a neighbour's polynomial it is hardly
+  less exact, and it costs as little as the others.
   """
   # One more to either side, so that blocks do not matter.
   low, high = max(begin - 1, 0), min(end + 1, len(smooth))
   own = np.ceil(t_s[low : high + 1] * rate_hz - first).astype(np.int64)
   owned, smooth = np.diff(own), smooth[low:high]
   several, none = smooth & (owned > 1), smooth & (owned == 0)
-  own[1:-1] += none[:-1] & several[1:]
-  own[1:-1] -= several[:-1] & none[1:]
+  steps = np.diff(t_s[low : high + 1])
+  own[1:-1] += none[:-1] & several[1:] & (steps[1:] < _EVEN * steps[:-1])
+  own[1:-1] -= several[:-1] & none[1:] & (steps[:-1] < _EVEN * steps[1:])
   return own[begin - low : end + 1 - low]
 
 

@@ -22,7 +22,7 @@ _TABLES = ("recordings.csv", "segments.csv", "texts.csv", "dataset.json")
 # Windows embedded at once, so that hours of motion need little memory.
 _BLOCK_WINDOWS = 1024
 # Counted up where recordings are cut in another way: segments are made anew.
-_WAY_OF_CUTTING = 3
+_WAY_OF_CUTTING = 4
 _TIME = r"-?(?:\d+:){0,2}\d+(?:\.\d*)?"
 _RANGE = re.compile(rf"(.+?):({_TIME})-({_TIME})")
 
