@@ -99,14 +99,13 @@ def _along_temple(angle):
 
 
 def _between_slips(angles):
-  """Return a number for each angle; neighbours on the circle share theirs."""
-  order = np.argsort(angles)
-  gaps = np.diff(angles[order], append=angles[order[0]] + 2 * np.pi)
-  groups = np.empty(len(angles), int)
-  number = np.cumsum(np.r_[0, gaps[:-1] > _SLIP_RAD])
-  groups[order] = np.where(
-    (number == number[-1]) & (gaps[-1] <= _SLIP_RAD), 0, number
-  )
+  """Return a number for each recording; those near to one of them share its."""
+  away = np.angle(np.exp(1j * (angles[:, None] - angles)))
+  near = np.abs(away) <= _SLIP_RAD
+  groups = np.full(len(angles), -1)
+  while (left := groups < 0).any():
+    most = np.argmax((near & left).sum(1) * left)
+    groups[near[most] & left] = most
   return groups
 
 
