@@ -20,8 +20,8 @@ _GAP_STEPS, _GAP_S = 3.0, 0.05
 _HOLE_STEPS = 2.5
 # Samples a polynomial goes through.
 NODES = 8
-# An output may be read from the polynomial of a neighbouring interval that is
-# no shorter than one over this: further out noise would grow.
+# An output may be read from the polynomial of a neighbouring interval unless
+# its own is this many times as long: further out noise would grow.
 _EVEN = 2.0
 # Numbers that stay in a core's cache, and what the low-pass filter leaves.
 _BLOCK, _ATTENUATION_DB = 112 << 10, 60
@@ -147,7 +147,7 @@ def _first_outputs(t_s, smooth, begin, end, rate_hz, first):
   """
   # One more to either side, so that blocks do not matter.
   low, high = max(begin - 1, 0), min(end + 1, len(smooth))
-  own = np.ceil(t_s[low : high + 1] * rate_hz - first).astype(np.int64)
+  own = np.ceil(t_s[low : high + 1] * rate_hz).astype(np.int64) - first
   owned, smooth = np.diff(own), smooth[low:high]
   several, none = smooth & (owned > 1), smooth & (owned == 0)
   steps = np.diff(t_s[low : high + 1])

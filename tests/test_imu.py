@@ -295,6 +295,20 @@ def test_the_rest_beside_a_faster_stretch_is_read_as_without_it():
   np.testing.assert_allclose(both, slow, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ("t", "owned"),
+  [
+    ([-0.5, 0.05, 0.95, 2.05, 3.05], [1, 1, 1, 1]),
+    ([-0.5, 0.45, 0.95, 2.05, 3.05], [1, 0, 2, 1]),
+    ([-0.05, 0.95, 2.05, 2.95, 3.5], [1, 1, 1, 1]),
+    ([-0.05, 0.95, 2.05, 2.55, 3.5], [1, 2, 0, 1]),
+  ],
+)
+def test_outputs_are_evened_between_steps_of_like_length(t, owned):
+  first = resampling._first_outputs(np.array(t), np.ones(4, bool), 0, 4, 1.0, 0)
+  assert np.diff(first).tolist() == owned
+
+
 @FAST
 @hypothesis.given(st.integers(0, 2**31), st.floats(0, 0.7))
 def test_noise_on_jittered_stamps_stays_noise(seed, jitter):

@@ -1,6 +1,7 @@
 """Glasses mounted any way come out as one head frame."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def wear(seed=0, posture=0.0, minutes=2, rate_hz=50):
     rng.normal() * 0.02 * np.sin(2 * np.pi * hz * t + rng.uniform(0, 6))
     for hz in rng.uniform(0.2, 2.5, 8)
   )
-  bowed = np.repeat(rng.random(minutes * 6) < 0.2, 10 * rate_hz)
+  bowed = np.repeat(rng.permutation(minutes * 6) < minutes, 10 * rate_hz)
   pitch = posture + nods + 0.5 * bowed * np.sin(np.pi * (t % 10) / 10) ** 4
   rate = np.gradient(pitch, t)
   place = np.einsum("tij,j->ti", about(0, pitch), LEVER)
@@ -125,21 +126,109 @@ def test_a_head_held_to_one_side_is_not_a_slip(slipped):
   assert np.trace(turns[0] @ mounted) > 1 + 2 * np.cos(0.1)
 
 
+def seen_as(mounted, seed=4, **changes):
+  accel, gyro = wear(seed, **changes)
+  return mounting.look(recorded(accel @ mounted.T, gyro @ mounted.T))
+
+
+def test_a_clip_turned_round_on_the_way_is_turned_back():
+  """Two recordings one way, two the other, and one that hardly tells."""
+  mounts = [FROM_HEAD] * 2 + [HALF_TURNS[2] @ FROM_HEAD] * 3
+  worn = [seen_as(m, seed) for seed, m in enumerate(mounts)]
+  worn[3]["forward"] = 1.0
+  for turn, mounted in zip(mounting.on_temple(worn), mounts, strict=True):
+    assert np.trace(turn @ mounted) > 1 + 2 * np.cos(0.1)
+
+
+def test_a_single_odd_nod_does_not_turn_the_clip_round():
+  forward = np.array([8.0, 9.0, -3.0, 7.0, 6.0])
+  assert not mounting._turned_round(forward).any()
+  forward[2] = -20
+  assert mounting._turned_round(forward).tolist() == [0, 0, 1, 0, 0]
+
+
+@given(
+  st.lists(st.integers(-20, 20), min_size=1, max_size=9),
+)
+@settings(max_examples=50, deadline=None)
+def test_the_course_of_the_clip_is_the_best_of_all(forward):
+  def worth(course):
+    signs = 1 - 2 * np.array(course)
+    switches = np.count_nonzero(np.diff(course))
+    return signs @ forward - 2 * mounting._TURNED_ROUND * switches
+
+  found = mounting._turned_round(np.array(forward, float)).astype(int)
+  every = itertools.product([0, 1], repeat=len(forward))
+  assert worth(found) == pytest.approx(max(worth(course) for course in every))
+
+
+def test_glasses_that_are_not_worn_take_the_nearest_recording():
+  """Gravity along the temple, and no accelerometer, tell of no slip."""
+  upright, slipped = FROM_HEAD, about(0, np.pi / 2) @ FROM_HEAD
+  laid = {"directions": np.array([[9.7, 0.3, -0.9]]), "forward": -50.0}
+  none = {"directions": np.zeros((0, 3)), "forward": 0.0}
+  worn = [seen_as(upright), laid, seen_as(slipped), none]
+  turns = mounting.on_temple(worn)
+  np.testing.assert_array_equal(turns[1], turns[0])
+  np.testing.assert_array_equal(turns[3], turns[2])
+  assert np.trace(turns[2] @ slipped) > 1 + 2 * np.cos(0.1)
+
+
+@given(st.permutations(range(5)))
+@settings(max_examples=20, deadline=None)
+def test_slips_do_not_depend_on_the_order(order):
+  rolls = np.radians([0.0, 20, 40, 58, 170])
+  own = [np.array([[0.0, np.cos(roll), -np.sin(roll)]]) * 9.8 for roll in rolls]
+  found = mounting._between_slips([own[i] for i in order])
+  np.testing.assert_allclose(
+    found, mounting._between_slips(own)[list(order)], atol=1e-12
+  )
+
+
+def test_one_wild_piece_does_not_tilt_the_rest():
+  worn = [seen_as(FROM_HEAD, seed) for seed in range(3)]
+  calm = mounting.on_temple(worn)
+  worn[1]["directions"] = np.concatenate(
+    [worn[1]["directions"], [[60.0, -60.0, 60.0]]]
+  )
+  for turn, former in zip(mounting.on_temple(worn), calm, strict=True):
+    assert np.trace(turn @ former.T) > 1 + 2 * np.cos(0.03)
+
+
 def test_short_empty_and_broken_samples():
   accel, gyro = np.full((10, 3), 2.0), np.zeros((10, 3))
   seen = mounting.look(recorded(accel, gyro, rate_hz=20))
-  np.testing.assert_array_equal(seen["directions"], [[2.0, 2.0, 2.0]])
+  np.testing.assert_allclose(seen["directions"], [[2.0, 2.0, 2.0]], rtol=1e-6)
   assert seen["forward"] == 0
   accel[3] = np.nan
   seen = mounting.look(recorded(accel, gyro))
   assert np.isfinite(seen["directions"]).all()
-  assert mounting.look(recorded(accel[:0], gyro[:0])) is None
-  gone = dataclasses.replace(
-    recorded(accel, gyro).imu, accel=np.full((10, 3), np.nan)
+  accel[:] = np.nan
+  gone = mounting.look(recorded(accel, gyro))
+  assert gone == {"directions": pytest.approx(np.zeros((0, 3))), "forward": 0}
+  with pytest.raises(ValueError, match="no usable IMU sample"):
+    mounting.look(recorded(accel[:0], gyro[:0]))
+
+
+@pytest.mark.filterwarnings("ignore:1 of 6000 samples are left out")
+@pytest.mark.parametrize("stamp", [np.nan, np.inf, 0.0])
+def test_a_broken_stamp_changes_nothing(stamp):
+  accel, gyro = (x @ FROM_HEAD.T for x in wear(6))
+  recording = recorded(accel, gyro)
+  times_s = recording.imu.accel_t_s + 1.6e9
+  whole = dataclasses.replace(
+    recording,
+    imu=dataclasses.replace(
+      recording.imu, accel_t_s=times_s, gyro_t_s=times_s.copy()
+    ),
   )
-  assert (
-    mounting.look(dataclasses.replace(recorded(accel, gyro), imu=gone)) is None
+  wanted = mounting.look(whole)
+  whole.imu.accel_t_s[700] = stamp
+  found = mounting.look(whole)
+  np.testing.assert_allclose(
+    found["directions"], wanted["directions"], atol=0.05
   )
+  assert found["forward"] == pytest.approx(wanted["forward"], rel=0.2)
 
 
 def test_without_a_gyroscope_x_runs_forward():

@@ -122,6 +122,16 @@ def test_a_burst_at_a_windows_end_reads_as_in_the_whole(source_hz):
   assert_same(stream_in(ImuStream(encoder, 0.02), imu, t_s, (7,)), want)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_stamps_in_milliseconds_may_fall_on_the_grid(seed):
+  rng = np.random.default_rng(seed)
+  t_s = np.unique(np.round(stamps(rng, 8.0, 100.0, 0.2), 3))
+  imu = rng.normal(size=(len(t_s), 6))
+  encoder = fake_encoder()
+  want = offline(encoder, t_s, imu, 0.31)
+  assert_same(stream_in(ImuStream(encoder, 0.31), imu, t_s, (37,)), want)
+
+
 @pytest.mark.parametrize("begin_s", [0.0, 1.7e9 + 0.123])
 @pytest.mark.parametrize("source_hz", [25.0, 98.7, 198.4])
 def test_where_every_stamp_jitters_full_windows_agree(source_hz, begin_s):

@@ -136,14 +136,13 @@ def _turned(found):
   worn = collections.defaultdict(dict)
   for name, user, *_, opener in found:
     try:
-      seen = mounting.look(opener())
+      worn[user][name] = mounting.look(opener())
     except (ValueError, OSError):
       continue  # opened again by the build, which reports it
-    if seen is not None:
-      worn[user][name] = seen
   turns = {}
   for own in worn.values():
-    turns |= zip(own, mounting.on_temple(list(own.values())), strict=True)
+    if any(len(seen["directions"]) for seen in own.values()):
+      turns |= zip(own, mounting.on_temple(list(own.values())), strict=True)
   return [
     (name, *rest, functools.partial(_open_turned, opener, turn))
     if (turn := turns.get(name)) is not None
