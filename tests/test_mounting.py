@@ -231,6 +231,31 @@ def test_a_broken_stamp_changes_nothing(stamp):
   assert found["forward"] == pytest.approx(wanted["forward"], rel=0.2)
 
 
+def test_a_violent_piece_says_no_more_than_another():
+  accel, gyro = (x @ FROM_HEAD.T for x in wear(4))
+  seen = mounting.look(recorded(accel, gyro))
+  pieces = len(seen["directions"])
+  assert 0.05 * pieces < abs(seen["forward"]) < pieces
+  # All one way for 5 s, a hundred times as strong, against the rest.
+  gyro[3000:3250] *= -100
+  found = mounting.look(recorded(accel, gyro))["forward"]
+  assert found == pytest.approx(seen["forward"], abs=4)
+
+
+def test_nods_are_not_read_across_a_hole():
+  accel, gyro = (x @ FROM_HEAD.T for x in wear(4))
+  recording = recorded(accel, gyro)
+  kept = np.r_[:200, 5800:6000]  # 4 s at either end of two minutes
+  imu = dataclasses.replace(
+    recording.imu,
+    accel_t_s=recording.imu.accel_t_s[kept],
+    accel=accel[kept],
+  )
+  seen = mounting.look(dataclasses.replace(recording, imu=imu))
+  assert seen["forward"] == 0
+  assert len(seen["directions"]) == 2
+
+
 def test_without_a_gyroscope_x_runs_forward():
   accel, gyro = wear(5)
   mounted = HALF_TURNS[1] @ FROM_HEAD  # upside down

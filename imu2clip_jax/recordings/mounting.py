@@ -83,9 +83,8 @@ def look(recording: recording_lib.Recording) -> dict:
   Returns:
     {"directions" float64 [N, 3], the mean acceleration of pieces of 5 s and
     more, m/s² (one piece where it is shorter; N is 0 without an accelerometer),
-    "forward",
-    how surely the sensor's x runs forward: the sum over pieces of the
-    correlation of angular acceleration, as if nodding up, with acceleration
+    "forward", how surely the sensor's x runs forward: the sum over pieces of
+    the correlation of angular acceleration, as if nodding up, with acceleration
     upward; calm ones count most}.
 
   Raises:
