@@ -1,7 +1,7 @@
 """Variant (b) imu↔text on ClassyGlass with our own encoder, `i2c`.
 
 Commands, as in classyglass_imu_text.py but for the build, which turns each
-wearer's recordings into the head frame, by gravity alone:
+wearer's recordings into the head frame, by gravity and nods alone:
 
     imu2clip build datasets/classyglass_imu --raw CLASSYGLASS \\
       --data_dir data/cg_head --with frame=head --gravity=none \\
@@ -24,10 +24,12 @@ folds) that was 0.723 / 0.731, adapted 0.752 / 0.765, agreed 0.771 / 0.782. For
 --config.data.mixture_dirs="('data/cg_1a',)": 0.545 / 0.546 / 0.558; adapted
 0.555 / 0.576, agreed 0.585 / 0.609. With --config.encoder.preset=i2c_head:
 0.629 / 0.630 / 0.650 and 0.550 / 0.557 / 0.577; adapted 0.676 / 0.684 and
-0.565 / 0.577, agreed 0.698 / 0.709 and 0.592 / 0.601. With build
---train_stride_s=1.25, seven to twelve minutes a seed beside other work, `i2c`
-0.644 / 0.653 / 0.659 (11) and `i2c_head` 0.562 / 0.561 / 0.583 (15); adapted
-0.688 / 0.691 and 0.574 / 0.583, agreed 0.712 / 0.720 and 0.600 / 0.610.
+0.565 / 0.577, agreed 0.698 / 0.709 and 0.592 / 0.601. All that is of an earlier
+head frame. As it is, with build --train_stride_s=1.25, seven to nine minutes a
+seed beside another: `i2c` 0.668 / 0.678 / 0.676 (11), `i2c_head`
+0.680 / 0.683 / 0.682 (11) and 0.596 / 0.589 / 0.603 (15); adapted, probe and
+fine-tuned, 0.701 / 0.705, 0.711 / 0.712 and 0.584 / 0.595, agreed
+0.727 / 0.734, 0.733 / 0.738 and 0.606 / 0.621.
 """
 
 from imu2clip_jax import config

@@ -174,6 +174,13 @@ def test_glasses_that_are_not_worn_take_the_nearest_recording():
   assert np.trace(turns[2] @ slipped) > 1 + 2 * np.cos(0.1)
 
 
+def test_a_dead_accelerometer_leaves_the_axes_as_they_are():
+  dead = {"directions": np.zeros((3, 3)), "forward": 0.0}
+  none = {"directions": np.zeros((0, 3)), "forward": 0.0}
+  for turn in mounting.on_temple([none, dead, none]):
+    np.testing.assert_array_equal(turn, mounting._ALONG_TEMPLE)
+
+
 @given(st.permutations(range(5)))
 @settings(max_examples=20, deadline=None)
 def test_slips_do_not_depend_on_the_order(order):

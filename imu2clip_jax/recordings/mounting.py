@@ -112,9 +112,9 @@ def look(recording: recording_lib.Recording) -> dict:
 
 
 def _across(directions):
-  """Return the share of gravity across the temple, 0 to 1."""
+  """Return the share of gravity across the temple, 0 to 1; -1 for no piece."""
   if not len(directions):
-    return 0.0
+    return -1.0
   left, back, up = _ALONG_TEMPLE @ np.median(directions, 0)
   return np.hypot(left, up) / max(np.hypot(np.hypot(left, up), back), 1e-6)
 
